@@ -1,0 +1,9 @@
+//! The control directory: one table of settings, classic files with classic syntax, `server.toml` for the rest; raw → resolved → live.
+//! Called by everybody; never opens a socket.
+#![forbid(unsafe_code)]
+
+pub mod live;
+pub mod resolved;
+
+pub use live::Live;
+pub use resolved::Config;

@@ -1,0 +1,294 @@
+//! The resolved configuration: typed values that daemons read. Made from the control directory by this crate alone.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that is configured, typed. `Default` is a small server called `localhost` with nothing local.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Postino's home (`--home`, `POSTINO_HOME`, /var/qmail, /var/lib/postino).
+    pub home: PathBuf,
+    /// Where vpopmail's tree lies: `domains/`, `etc/` (control/vpopmail-home; default the home itself).
+    pub vpopmail_home: PathBuf,
+    // --- classic files
+    /// `me`.
+    pub me: String,
+    /// `locals`, lower case.
+    pub locals: HashSet<Vec<u8>>,
+    /// `virtualdomains`: key (lower case) → prefix; empty prefix = remote.
+    pub virtualdomains: HashMap<Vec<u8>, Vec<u8>>,
+    /// `rcpthosts`, lower case; `None` when the file is missing. NOTE: `postino serve` never becomes an open relay: a missing file means locals + virtualdomains.
+    pub rcpthosts: Option<HashSet<Vec<u8>>>,
+    /// `morercpthosts.cdb`, if there.
+    pub morercpthosts: Option<PathBuf>,
+    /// `badmailfrom`, lower case.
+    pub badmailfrom: HashSet<Vec<u8>>,
+    /// `percenthack`, lower case.
+    pub percenthack: HashSet<Vec<u8>>,
+    /// `smtproutes`: key (lower case; whole host, `.suffix` or empty) → relay.
+    pub smtproutes: HashMap<Vec<u8>, SmtpRoute>,
+    /// `databytes`; 0 = no limit of its own (then `limits.message_bytes_max`).
+    pub databytes: u64,
+    /// `concurrencylocal`.
+    pub concurrency_local: usize,
+    /// `concurrencyremote`.
+    pub concurrency_remote: usize,
+    /// `queuelifetime`, seconds.
+    pub queue_lifetime_s: i64,
+    /// `bouncefrom`.
+    pub bouncefrom: String,
+    /// `bouncehost`.
+    pub bouncehost: String,
+    /// `bounceformat`.
+    pub bounceformat: BounceFormat,
+    /// `doublebounceto`.
+    pub doublebounceto: String,
+    /// `doublebouncehost`.
+    pub doublebouncehost: String,
+    /// `envnoathost`.
+    pub envnoathost: String,
+    /// `helohost`.
+    pub helohost: String,
+    /// `localiphost`.
+    pub localiphost: String,
+    /// `smtpgreeting`.
+    pub smtpgreeting: String,
+    /// `defaultdelivery`: text of a missing or empty dot-qmail file.
+    pub defaultdelivery: Vec<u8>,
+    /// `timeoutconnect`, seconds.
+    pub timeout_connect: Duration,
+    /// `timeoutremote`, seconds.
+    pub timeout_remote: Duration,
+    /// `timeoutsmtpd`, seconds.
+    pub timeout_smtpd: Duration,
+    /// `authmechs`: extra SASL mechanisms, upper case.
+    pub authmechs: Vec<String>,
+    /// `tcp.smtp` rules by client address (RELAYCLIENT and others), compiled in memory.
+    pub tcprules: crate::tcprules::Rules,
+    // --- server.toml
+    /// What `server.toml` says.
+    pub server: Server,
+}
+
+/// One artificial route.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SmtpRoute {
+    /// Relay name, dotted quad or bracketed literal; empty = by MX.
+    pub relay: String,
+    /// Port, 25 unless given.
+    pub port: u16,
+    /// AUTH user and password file for a smarthost: `control/smtproutes.auth`, lines `relay[:port] user password`.
+    pub auth: Option<RelayAuth>,
+}
+
+/// Login at a smarthost; used over TLS only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RelayAuth {
+    /// User.
+    pub user: String,
+    /// Password; never logged.
+    pub password: String,
+}
+
+impl std::fmt::Debug for RelayAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RelayAuth({}, ..)", self.user)
+    }
+}
+
+/// Shape of bounces (`control/bounceformat`: `both`, `qsbmf`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BounceFormat {
+    /// RFC 3464 multipart/report whose text part is QSBMF.
+    #[default]
+    Both,
+    /// Plain QSBMF with the whole message, as qmail-send writes it.
+    Qsbmf,
+}
+
+/// The kind of service behind a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ListenerKind {
+    /// Port 25.
+    Smtp,
+    /// Port 465, implicit TLS.
+    Submissions,
+    /// Port 587.
+    Submission,
+    /// Port 110.
+    Pop3,
+    /// Port 995, implicit TLS.
+    Pop3s,
+    /// Metrics and health.
+    Http,
+}
+
+/// `server.toml`, resolved.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Listeners by kind; default: every built service on all addresses at its standard port, http on loopback 2080 only.
+    pub listeners: BTreeMap<ListenerKind, Vec<SocketAddr>>,
+    /// User that the worker runs as when started as root (`user`, default `postino`).
+    pub user: String,
+    /// Certificates by host name; the first is the default. Empty = self-made at first start in `home/tls/`.
+    pub tls: Vec<TlsIdentity>,
+    /// Limits.
+    pub limits: Limits,
+    /// Recipient delimiter besides `-` for `user+tag` (`recipient_delimiters`, default `"-"`).
+    pub recipient_delimiters: String,
+    /// AUTH and password logins before TLS from loopback addresses for POP3 and IMAP (`plaintext_login_from_loopback`, default true). Never for SMTP.
+    pub plaintext_login_from_loopback: bool,
+    /// First retry after so many seconds, then every such interval, instead of qmail's quadratic schedule (`retry_interval_s`, default none).
+    pub retry_interval_s: Option<i64>,
+    /// Send everything that is not local here, without DNS (from `[remote] relay`; tests and null clients; smtproutes wins).
+    pub remote: Remote,
+    /// `sandbox = "off" | "best" | "required"`.
+    pub sandbox: Sandbox,
+    /// Smallest uid that may receive local mail (`minuid`, default 1).
+    pub minuid: u32,
+    /// Log format.
+    pub log: Log,
+    /// Seconds that a stop waits for running deliveries (default 30).
+    pub stop_grace: Duration,
+    /// Programs in dot-qmail: seconds (`program_timeout_s`), memory (`program_memory_mb`), processes.
+    pub programs: ProgramLimits,
+}
+
+/// A certificate with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsIdentity {
+    /// Host name (SNI), lower case.
+    pub host: String,
+    /// PEM chain.
+    pub certificate: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// Outgoing mail.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    /// Recipients of one destination in one transaction (default 100).
+    pub recipients_max: usize,
+    /// Connections at once to one destination (default 10).
+    pub per_destination: usize,
+    /// Messages over one connection (default 100).
+    pub messages_per_connection: usize,
+    /// Seconds an idle connection is kept for reuse (default 5).
+    pub idle: Duration,
+    /// DNS servers instead of /etc/resolv.conf (tests, split DNS).
+    pub dns_servers: Vec<SocketAddr>,
+    /// Port used for MX hosts (25; tests).
+    pub port: u16,
+    /// Addresses that are this host besides its interfaces'.
+    pub own_addresses: Vec<IpAddr>,
+    /// Allow MX and A records that point at loopback (tests only).
+    pub allow_loopback: bool,
+    /// Opportunistic STARTTLS (default true).
+    pub starttls: bool,
+}
+
+/// Sandbox mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sandbox {
+    /// None.
+    Off,
+    /// As much as the kernel has.
+    #[default]
+    Best,
+    /// Refuse to start without.
+    Required,
+}
+
+/// Log settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Log {
+    /// Human on a terminal, else logfmt.
+    #[default]
+    Auto,
+    /// JSON lines.
+    Json,
+    /// qmail-send's lines.
+    Qmail,
+}
+
+/// Limits for programs run from dot-qmail.
+#[derive(Debug, Clone)]
+pub struct ProgramLimits {
+    /// Wall time (default 1 h).
+    pub timeout: Duration,
+    /// Address space, bytes (default 1 GiB).
+    pub memory_bytes: u64,
+    /// Processes of the user (default 256).
+    pub processes: u64,
+    /// Largest file a program may write, bytes (default 1 GiB).
+    pub file_bytes: u64,
+}
+
+/// Limits of sessions and memory.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Largest message, bytes (default 50 MiB); `databytes`, when set and smaller, wins.
+    pub message_bytes_max: u64,
+    /// Longest SMTP command line, bytes (default 4096; RFC 5321 4.5.3.1.4 asks 512 and more with extensions; AUTH lines 12288).
+    pub line_bytes_max: usize,
+    /// Recipients a message (default 1000).
+    pub recipients_max: usize,
+    /// Commands a session (default 10000).
+    pub commands_max: u32,
+    /// Bad commands before 421 (default 20).
+    pub errors_max: u32,
+    /// Unknown recipients before 421 (default 20).
+    pub unknown_recipients_max: u32,
+    /// Session time (default 2 h).
+    pub session: Duration,
+    /// Idle time before a login or MAIL (default 60 s under load, else timeoutsmtpd).
+    pub idle_before_login: Duration,
+    /// POP3 idle time (RFC 1939: 10 min at least).
+    pub pop3_idle: Duration,
+    /// Connections at once, all services (default 2000).
+    pub connections_max: usize,
+    /// Connections at once from one address (default 50).
+    pub connections_per_address: usize,
+    /// Memory for bodies being received, bytes (default 64 MiB).
+    pub body_memory_bytes: u64,
+    /// Bodies up to this size lie inline in the database row, bytes (default 65536).
+    pub inline_body_bytes: usize,
+    /// Hops (Received and Delivered-To lines) before 554 (default 100).
+    pub hops_max: usize,
+    /// Free space kept on the queue's disk, bytes (default 16 MiB); below it mail is refused 452.
+    pub disk_reserve_bytes: u64,
+    /// Failed logins a minute from one address before it is made to wait (default 10); 0 = wrong passwords cost nothing.
+    pub failed_logins_per_minute: u32,
+    /// Bounces larger than this return the header only, bytes (default 50 KiB; bounceformat `both` only).
+    pub bounce_bytes_max: u64,
+    /// Entries in flight at once (default 1000).
+    pub in_flight_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 50 << 20,
+            line_bytes_max: 4096,
+            recipients_max: 1000,
+            commands_max: 10_000,
+            errors_max: 20,
+            unknown_recipients_max: 20,
+            session: Duration::from_secs(7200),
+            idle_before_login: Duration::from_secs(300),
+            pop3_idle: Duration::from_secs(600),
+            connections_max: 2000,
+            connections_per_address: 50,
+            body_memory_bytes: 64 << 20,
+            inline_body_bytes: 65536,
+            hops_max: 100,
+            disk_reserve_bytes: 16 << 20,
+            failed_logins_per_minute: 10,
+            bounce_bytes_max: 50 << 10,
+            in_flight_max: 1000,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The vocabulary of the house: addresses, envelopes, states, outcomes, codes. Every crate uses it; it does no I/O and knows no clock.
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod envelope;
+pub mod exit;
+pub mod id;
+pub mod outcome;
+pub mod printable;
+pub mod status;
+pub mod time;
+
+pub use address::{Address, AddressError, ReversePath};
+pub use envelope::{BodyKind, Channel, DsnWish, Envelope, Notify, Orcpt, Origin, PeerInfo, Recipient, RecipientState, Ret, Routed};
+pub use id::{QueueId, SessionId};
+pub use outcome::DeliveryOutcome;
+pub use status::{EnhancedStatus, PermStatus, TempStatus};
+pub use time::Time;
