@@ -2,8 +2,11 @@
 //! Called by everybody; never opens a socket.
 #![forbid(unsafe_code)]
 
+pub mod cdb;
+pub mod classic;
 pub mod live;
 pub mod resolved;
+pub mod tcprules;
 
 pub use live::Live;
 pub use resolved::Config;

@@ -65,6 +65,16 @@ pub struct Config {
     pub timeout_smtpd: Duration,
     /// `authmechs`: extra SASL mechanisms, upper case.
     pub authmechs: Vec<String>,
+    /// `defaultdomain`: added to host names without a dot by the injectors.
+    pub defaultdomain: String,
+    /// `defaulthost`: added to addresses without a host by the injectors.
+    pub defaulthost: String,
+    /// `idhost`: right side of Message-ID.
+    pub idhost: String,
+    /// `plusdomain`: replaces a `+` at the end of a host.
+    pub plusdomain: String,
+    /// `qmqpservers`: addresses of QMQP servers.
+    pub qmqpservers: Vec<String>,
     /// `tcp.smtp` rules by client address (RELAYCLIENT and others), compiled in memory.
     pub tcprules: crate::tcprules::Rules,
     // --- server.toml
@@ -290,5 +300,136 @@ impl Default for Limits {
             bounce_bytes_max: 50 << 10,
             in_flight_max: 1000,
         }
+    }
+}
+
+const NAME: &str = "localhost";
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            home: PathBuf::from("/var/qmail"),
+            vpopmail_home: PathBuf::from("/var/qmail"),
+            me: NAME.into(),
+            locals: HashSet::new(),
+            virtualdomains: HashMap::new(),
+            rcpthosts: None,
+            morercpthosts: None,
+            badmailfrom: HashSet::new(),
+            percenthack: HashSet::new(),
+            smtproutes: HashMap::new(),
+            databytes: 0,
+            concurrency_local: 10,
+            concurrency_remote: 20,
+            queue_lifetime_s: 604_800,
+            bouncefrom: "MAILER-DAEMON".into(),
+            bouncehost: NAME.into(),
+            bounceformat: BounceFormat::Both,
+            doublebounceto: "postmaster".into(),
+            doublebouncehost: NAME.into(),
+            envnoathost: NAME.into(),
+            helohost: NAME.into(),
+            localiphost: NAME.into(),
+            smtpgreeting: NAME.into(),
+            defaultdelivery: b"./Maildir/\n".to_vec(),
+            timeout_connect: Duration::from_secs(60),
+            timeout_remote: Duration::from_secs(1200),
+            timeout_smtpd: Duration::from_secs(1200),
+            authmechs: Vec::new(),
+            defaultdomain: NAME.into(),
+            defaulthost: NAME.into(),
+            idhost: NAME.into(),
+            plusdomain: NAME.into(),
+            qmqpservers: Vec::new(),
+            tcprules: crate::tcprules::Rules::default(),
+            server: Server::default(),
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listeners: default_listeners(),
+            user: "postino".into(),
+            tls: Vec::new(),
+            limits: Limits::default(),
+            recipient_delimiters: "-".into(),
+            plaintext_login_from_loopback: true,
+            retry_interval_s: None,
+            remote: Remote::default(),
+            sandbox: Sandbox::default(),
+            minuid: 1,
+            log: Log::default(),
+            stop_grace: Duration::from_secs(30),
+            programs: ProgramLimits::default(),
+        }
+    }
+}
+
+impl ListenerKind {
+    /// Every kind, in the order in which they are shown.
+    pub const ALL: [Self; 6] = [Self::Smtp, Self::Submissions, Self::Submission, Self::Pop3, Self::Pop3s, Self::Http];
+
+    /// Its key in `[listen]`.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Submissions => "submissions",
+            Self::Submission => "submission",
+            Self::Pop3 => "pop3",
+            Self::Pop3s => "pop3s",
+            Self::Http => "http",
+        }
+    }
+
+    /// Its standard port.
+    #[must_use]
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Smtp => 25,
+            Self::Submissions => 465,
+            Self::Submission => 587,
+            Self::Pop3 => 110,
+            Self::Pop3s => 995,
+            Self::Http => 2080,
+        }
+    }
+
+    /// Where it listens when nothing is said: all addresses at the standard port, http on loopback only.
+    #[must_use]
+    pub fn default_addresses(self) -> Vec<SocketAddr> {
+        use std::net::{Ipv4Addr, Ipv6Addr};
+        match self {
+            Self::Http => vec![(Ipv4Addr::LOCALHOST, self.port()).into()],
+            _ => vec![(Ipv4Addr::UNSPECIFIED, self.port()).into(), (Ipv6Addr::UNSPECIFIED, self.port()).into()],
+        }
+    }
+}
+
+fn default_listeners() -> BTreeMap<ListenerKind, Vec<SocketAddr>> {
+    ListenerKind::ALL.into_iter().map(|kind| (kind, kind.default_addresses())).collect()
+}
+
+impl Default for Remote {
+    fn default() -> Self {
+        Self {
+            recipients_max: 100,
+            per_destination: 10,
+            messages_per_connection: 100,
+            idle: Duration::from_secs(5),
+            dns_servers: Vec::new(),
+            port: 25,
+            own_addresses: Vec::new(),
+            allow_loopback: false,
+            starttls: true,
+        }
+    }
+}
+
+impl Default for ProgramLimits {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(3600), memory_bytes: 1 << 30, processes: 256, file_bytes: 1 << 30 }
     }
 }
