@@ -7,6 +7,7 @@ pub mod exit;
 pub mod id;
 pub mod outcome;
 pub mod printable;
+pub mod spawn_frame;
 pub mod status;
 pub mod time;
 
