@@ -1,1 +1,16 @@
-//! placeholder
+//! Sockets: listeners, streams with TLS, limits, bounded lines, names. Daemons and the client side of SMTP build on it; it knows no
+//! mail protocol, reads no mailbox and decides no policy.
+#![forbid(unsafe_code)]
+
+pub mod dns;
+pub mod limits;
+pub mod line;
+pub mod listener;
+pub mod stream;
+pub mod tls;
+
+pub use limits::{Admission, ConnectionLimits, ConnectionPermit, LoginThrottle};
+pub use line::{Line, LineReader};
+pub use listener::{Accepted, ListenerSettings, accept_loop, bind, from_activation};
+pub use stream::Stream;
+pub use tls::{ServerTls, TlsError};
