@@ -305,6 +305,19 @@ impl Default for Limits {
 
 const NAME: &str = "localhost";
 
+impl Config {
+    /// Looks a key (lower case: a host or `.suffix`) up in morercpthosts.cdb. The file is opened anew each time, so a new one counts at once;
+    /// a missing one holds nothing.
+    pub fn is_in_morercpthosts(&self, key: &[u8]) -> Result<bool, crate::cdb::CdbError> {
+        let Some(path) = &self.morercpthosts else { return Ok(false) };
+        match std::fs::File::open(path) {
+            Ok(file) => crate::cdb::Cdb::new(&file)?.contains(key),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
