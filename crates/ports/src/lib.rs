@@ -5,6 +5,7 @@ pub mod body;
 pub mod clock;
 pub mod deliver;
 pub mod directory;
+pub mod disk;
 pub mod dns;
 pub mod event;
 pub mod maildrop;

@@ -1,0 +1,103 @@
+//! Single files: created new, or replaced as a whole so that a reader and a crash see the old bytes or the new ones, never a mixture.
+//! Called by everyone who writes a file that must last. Never edits a file in place.
+
+use crate::dir::{parent_of, sync_dir};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Creates a new file for reading and writing (`O_EXCL | O_NOFOLLOW`, permission bits exactly `mode`).
+///
+/// # Errors
+/// `AlreadyExists` when the name is taken, else those of open(2) and fchmod(2).
+pub fn create_new(path: &Path, mode: u32) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::from_raw_mode(mode & 0o700))?;
+    if mode & 0o077 != 0 {
+        // The umask must not decide: widen explicitly, never through the umask.
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
+    }
+    Ok(File::from(fd))
+}
+
+/// Replaces (or makes) the file `path` as a whole: temporary file in the same directory, sync, rename, sync of the directory.
+/// `mode` are its permission bits; an existing file's owner is kept where the caller may do so. A symbolic link keeps pointing:
+/// the file behind it is replaced.
+///
+/// # Errors
+/// Those of the system calls. After an error the old file stands (or, when only the last sync failed, the new one).
+pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let target = resolve_link(path)?;
+    let (temporary, mut file) = create_temporary(&target, mode)?;
+    let written = write_whole(&mut file, bytes, &target);
+    if let Err(error) = written.and_then(|()| std::fs::rename(&temporary, &target)) {
+        drop(std::fs::remove_file(&temporary));
+        return Err(error);
+    }
+    sync_dir(parent_of(&target))
+}
+
+fn write_whole(file: &mut File, bytes: &[u8], target: &Path) -> io::Result<()> {
+    if let Ok(old) = std::fs::metadata(target) {
+        let owner = (
+            Some(Uid::from_raw(old.uid())),
+            Some(Gid::from_raw(old.gid())),
+        );
+        // Only root may give a file away; without the right the file stays ours, as with any editor.
+        let _ = rustix::fs::fchown(&*file, owner.0, owner.1);
+    }
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn resolve_link(path: &Path) -> io::Result<PathBuf> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_symlink() => std::fs::canonicalize(path),
+        _ => Ok(path.to_path_buf()),
+    }
+}
+
+/// Names tried before giving up: leftovers of earlier processes with our process number may be in the way.
+const NAMES_TRIED_MAX: u32 = 100;
+
+fn create_temporary(target: &Path, mode: u32) -> io::Result<(PathBuf, File)> {
+    for _ in 0..NAMES_TRIED_MAX {
+        let path = temporary_beside(target);
+        match create_new(&path, mode) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            Ok(file) => return Ok((path, file)),
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::AlreadyExists))
+}
+
+fn temporary_beside(target: &Path) -> PathBuf {
+    let name = target
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    parent_of(target).join(format!(".{name}.{}", unique_suffix()))
+}
+
+/// `PID_N`: unlike any other of this process and of processes that run now.
+pub(crate) fn unique_suffix() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!(
+        "{}_{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// True for errors that mean "no room": disk, inodes, quota or the largest file allowed. They heal when somebody makes room.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
