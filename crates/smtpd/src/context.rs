@@ -1,0 +1,65 @@
+//! What a session is given: the ports of the house and the facts of one connection. Made by the server when it composes itself.
+
+use postino_control::Live;
+use postino_control::resolved::ListenerKind;
+use postino_net::{ConnectionPermit, LoginThrottle, ServerTls};
+use postino_ports::clock::Clock;
+use postino_ports::directory::Directory;
+use postino_ports::dns::Dns;
+use postino_ports::event::Events;
+use postino_ports::queue::Queue;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The house as every SMTP session sees it; cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// The configuration in force.
+    pub config: Live,
+    /// Where messages go.
+    pub queue: Arc<dyn Queue>,
+    /// Who lives here.
+    pub directory: Arc<dyn Directory>,
+    /// What operators hear.
+    pub events: Arc<dyn Events>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// For the client's name in Received and in address rules; without it every client but loopback is `unknown`.
+    pub dns: Option<Arc<dyn Dns>>,
+    /// Certificates; without them neither STARTTLS nor AUTH is offered.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Counts wrong passwords, for all services.
+    pub throttle: Arc<LoginThrottle>,
+    /// Addresses of this host, for domain literals; the connection's own is known besides.
+    pub own_addresses: Arc<[IpAddr]>,
+    /// Turns true when the server stops.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Caller {
+    /// The client.
+    pub peer: SocketAddr,
+    /// Our end.
+    pub local: IpAddr,
+    /// Which listener: `Smtp`, `Submission` or `Submissions`.
+    pub kind: ListenerKind,
+    /// Number of the session.
+    pub session: u64,
+    /// Its place among the connections; `None` where nobody counts (tests, stdin).
+    pub permit: Option<ConnectionPermit>,
+}
+
+impl Caller {
+    /// The service's name in events.
+    #[must_use]
+    pub fn service(&self) -> &'static str {
+        match self.kind {
+            ListenerKind::Submission => "submission",
+            ListenerKind::Submissions => "submissions",
+            _ => "smtp",
+        }
+    }
+}

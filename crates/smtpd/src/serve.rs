@@ -1,0 +1,273 @@
+//! One session from accept to close: reads, writes, timers, and the session's actions carried to desk and login. The accept loop calls
+//! it; it decides nothing about mail.
+
+use crate::buffer::{ReadBuffer, Room};
+use crate::context::{Caller, Context};
+use crate::desk::{Client, Desk};
+use crate::settings::settings;
+use crate::transport::Transport;
+use crate::watch::Watch;
+use crate::{login, names};
+use postino_control::resolved::ListenerKind;
+use postino_net::listener::Handler;
+use postino_net::{Accepted, ConnectionPermit};
+use postino_smtp::server::{Action, Attempt, AuthAnswer, Session, Tls};
+use postino_smtp::{MailCommand, Reply};
+use postino_types::printable::printable;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+
+/// Idle time of a session that has sent no mail while nearly all places are taken.
+const IDLE_UNDER_STRESS: Duration = Duration::from_secs(10);
+/// vpopmail's flag: the account may not relay.
+const FLAG_NO_RELAY: u32 = 0x20;
+
+/// For [`postino_net::accept_loop`]: serves each connection of a listener of this kind.
+#[must_use]
+pub fn handler(kind: ListenerKind, context: Context) -> Handler {
+    Arc::new(move |accepted: Accepted| {
+        let context = context.clone();
+        Box::pin(async move {
+            let Accepted { stream, peer, permit } = accepted;
+            let Ok(local) = stream.local_addr() else { return };
+            let caller = Caller { peer, local: local.ip(), kind, session: permit.session().0, permit: Some(permit) };
+            serve(stream, caller, context).await;
+        })
+    })
+}
+
+/// Serves one connection to its end. Dropping the future ends the session without a word; a message whose 250 was not sent may be
+/// queued all the same.
+pub async fn serve<T: Transport>(transport: T, caller: Caller, context: Context) {
+    let mut watch = Watch::new(&context, &caller);
+    let rules = context.config.get().tcprules.lookup(caller.peer.ip(), None, None);
+    if rules.as_ref().is_some_and(|rules| !rules.allow) {
+        watch.reason = "denied";
+        return;
+    }
+    let (transport, tls) = match (&context.tls, caller.kind) {
+        (Some(tls), ListenerKind::Submissions) => match transport.start_tls(tls).await {
+            Ok(transport) => (transport, Tls::Active),
+            Err(_) => {
+                watch.reason = "tls";
+                return;
+            }
+        },
+        (None, ListenerKind::Submissions) => {
+            watch.reason = "tls";
+            return;
+        }
+        (Some(_), _) => (transport, Tls::Offered),
+        (None, _) => (transport, Tls::Unavailable),
+    };
+    watch.tls = transport.tls_text().map(Arc::from);
+    let settings = settings(&context.config.get(), &caller, rules.as_ref(), tls);
+    let session = Session::new(settings, context.clock.monotonic());
+    let mut own_addresses = context.own_addresses.to_vec();
+    own_addresses.push(caller.local);
+    let client = Client { rules, own_addresses, ..Client::default() };
+    let conversation =
+        Conversation { session, buffer: ReadBuffer::default(), desk: Desk::default(), client, caller, context, stopping: false };
+    conversation.run(transport, watch).await;
+}
+
+struct Conversation {
+    session: Session,
+    buffer: ReadBuffer,
+    desk: Desk,
+    client: Client,
+    caller: Caller,
+    context: Context,
+    /// The shutdown signal was passed on.
+    stopping: bool,
+}
+
+/// What woke a waiting session.
+enum Woken {
+    Bytes(std::io::Result<usize>),
+    Deadline,
+    Shutdown,
+    Evicted,
+}
+
+impl Conversation {
+    async fn run<T: Transport>(mut self, mut transport: T, mut watch: Watch) {
+        loop {
+            let now = self.context.clock.monotonic();
+            let unread = self.buffer.unread();
+            let step = self.session.step(unread, now);
+            match step.action {
+                Action::Body(range) => {
+                    let chunk = unread.get(range).unwrap_or_default();
+                    if let Err(reply) = self.desk.body(&watch, chunk) {
+                        self.session.refuse_content(reply);
+                    }
+                    self.buffer.consume(step.consumed);
+                }
+                Action::Input => {
+                    self.buffer.consume(step.consumed);
+                    if let Err(reason) = self.input(&mut transport).await {
+                        watch.reason = reason;
+                        return;
+                    }
+                }
+                Action::Close(reason) => {
+                    watch.reason = reason.word();
+                    if self.write(&mut transport).await.is_ok() {
+                        transport.close().await;
+                    }
+                    return;
+                }
+                Action::StartTls => {
+                    if self.write(&mut transport).await.is_err() {
+                        watch.reason = "closed";
+                        return;
+                    }
+                    match self.start_tls(transport).await {
+                        Some(encrypted) => transport = encrypted,
+                        None => {
+                            watch.reason = "tls";
+                            return;
+                        }
+                    }
+                    watch.tls = transport.tls_text().map(Arc::from);
+                }
+                Action::Flush => {
+                    self.buffer.consume(step.consumed);
+                    if let Err(reason) = self.write(&mut transport).await {
+                        watch.reason = reason;
+                        return;
+                    }
+                }
+                action => {
+                    self.buffer.consume(step.consumed);
+                    self.act(action, &mut watch).await;
+                }
+            }
+        }
+    }
+
+    /// Actions that need desk or directory, not the connection.
+    async fn act(&mut self, action: Action, watch: &mut Watch) {
+        match action {
+            Action::Mail(mail) => self.mail(*mail).await,
+            Action::Rcpt(rcpt) => {
+                let answer = self.desk.rcpt(&self.context, &self.client, watch, *rcpt).await;
+                self.session.rcpt_answer(answer);
+            }
+            Action::Begin { declared } => {
+                let answer = self.desk.begin(&self.context, watch, declared);
+                self.session.begin_answer(answer);
+            }
+            Action::ContentRefused(reply) => self.desk.content_refused(watch, &reply),
+            Action::MessageEnd => {
+                let entry = self.desk.entry(&self.context, &self.caller, &self.client, &self.session, watch);
+                let reply: Reply = self.desk.commit(watch, entry).await;
+                self.session.message_answer(&reply);
+            }
+            Action::Reset => self.desk.reset(),
+            Action::Authenticate(attempt) => self.login(attempt, watch).await,
+            // The connection's own actions are done by `run`.
+            Action::Input | Action::Flush | Action::Body(_) | Action::StartTls | Action::Close(_) => {}
+        }
+    }
+
+    async fn mail(&mut self, mail: MailCommand) {
+        if !self.client.looked_up {
+            self.client.looked_up = true;
+            let ip = self.caller.peer.ip();
+            self.client.name = names::of(&self.context, ip).await;
+            // Rules by name (`=host`) can be asked only now; they may grant RELAYCLIENT, the connection itself was allowed by address.
+            if let Some(name) = &self.client.name {
+                self.client.rules = self.context.config.get().tcprules.lookup(ip, Some(name), None);
+            }
+        }
+        self.desk.mail(&self.context, mail);
+        self.session.mail_answer(Ok(()));
+    }
+
+    async fn login(&mut self, attempt: Attempt, watch: &mut Watch) {
+        let ip = self.caller.peer.ip();
+        let answer = match login::check(&self.context, watch, ip, attempt).await {
+            login::Outcome::Granted(mailbox) => {
+                self.client.may_relay = mailbox.flags & FLAG_NO_RELAY == 0;
+                let name = printable(mailbox.address.as_bytes());
+                watch.login.clone_from(&name);
+                AuthAnswer::Granted(name)
+            }
+            login::Outcome::Denied => AuthAnswer::Denied,
+            login::Outcome::Unavailable => AuthAnswer::Unavailable,
+        };
+        self.session.auth_answer(answer);
+    }
+
+    /// RFC 3207 4.2: what was read in the clear is dropped, and what the client was is forgotten.
+    async fn start_tls<T: Transport>(&mut self, transport: T) -> Option<T> {
+        self.buffer.clear();
+        self.desk.reset();
+        self.client.may_relay = false;
+        let tls = self.context.tls.clone()?;
+        let encrypted = transport.start_tls(&tls).await.ok()?;
+        self.session.tls_started();
+        Some(encrypted)
+    }
+
+    /// Writes what is to be written, then waits for bytes, the deadline, or the end of the server.
+    async fn input<T: Transport>(&mut self, transport: &mut T) -> Result<(), &'static str> {
+        self.write(transport).await?;
+        self.buffer.prepare(if self.session.is_receiving() { Room::Content } else { Room::Commands });
+        let permit = self.caller.permit.as_ref();
+        if permit.is_some_and(ConnectionPermit::under_stress) {
+            self.session.hurry(IDLE_UNDER_STRESS);
+        }
+        let wait = self.session.deadline().saturating_sub(self.context.clock.monotonic());
+        let (stopping, between) = (self.stopping, self.session.is_between());
+        let woken = tokio::select! {
+            biased;
+            // First, or a client that never pauses would not hear of it.
+            _ = self.context.shutdown.wait_for(|&stop| stop), if !stopping => Woken::Shutdown,
+            read = self.buffer.fill(transport) => Woken::Bytes(read),
+            () = evicted(permit), if between => Woken::Evicted,
+            () = tokio::time::sleep(wait) => Woken::Deadline,
+        };
+        match woken {
+            Woken::Bytes(Ok(0) | Err(_)) => return Err("closed"),
+            Woken::Bytes(Ok(_)) => {}
+            Woken::Deadline => self.session.expire(self.context.clock.monotonic()),
+            Woken::Shutdown => {
+                self.stopping = true;
+                self.session.shutdown();
+            }
+            Woken::Evicted => self.session.evict(),
+        }
+        Ok(())
+    }
+
+    /// Writes all replies in one go.
+    async fn write<T: Transport>(&mut self, transport: &mut T) -> Result<(), &'static str> {
+        if self.session.output().is_empty() {
+            return Ok(());
+        }
+        let limit = self.context.config.get().timeout_smtpd;
+        let write = async {
+            transport.write_all(self.session.output()).await?;
+            transport.flush().await
+        };
+        match tokio::time::timeout(limit, write).await {
+            Ok(Ok(())) => {
+                self.session.output_written();
+                Ok(())
+            }
+            Ok(Err(_)) => Err("closed"),
+            Err(_) => Err("timeout"),
+        }
+    }
+}
+
+async fn evicted(permit: Option<&ConnectionPermit>) {
+    match permit {
+        Some(permit) => permit.evicted().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,35 @@
+//! The replies that come from decisions outside the protocol: relaying, mailboxes, the queue. Each once; texts in qmail-smtpd's words
+//! where it has them, codes by RFC 3463.
+
+use postino_ports::queue::AcceptError;
+use postino_smtp::Reply;
+
+/// badmailfrom.
+pub const BAD_SENDER: Reply = Reply::new(553, (5, 7, 1), "sorry, your envelope sender is in my badmailfrom list");
+/// Relaying denied.
+pub const RELAY_DENIED: Reply = Reply::new(550, (5, 7, 1), "sorry, that domain isn't in my list of allowed rcpthosts");
+/// A stranger's local part that the next host might read as a route.
+pub const ROUTE_DENIED: Reply = Reply::new(550, (5, 7, 1), "sorry, no routes in the local part");
+/// Nobody there.
+pub const NO_MAILBOX: Reply = Reply::new(550, (5, 1, 1), "sorry, no mailbox here by that name");
+/// The account takes no mail.
+pub const LOCKED: Reply = Reply::new(550, (5, 2, 1), "sorry, that mailbox takes no mail");
+/// The directory cannot tell.
+pub const LOOKUP_FAILED: Reply = Reply::new(451, (4, 3, 0), "temporary lookup failure, try again later");
+/// No room.
+pub const FULL: Reply = Reply::new(452, (4, 3, 1), "insufficient system storage, try again later");
+/// The queue failed.
+pub const QUEUE_FAILED: Reply = Reply::new(451, (4, 3, 0), "queue trouble, try again later");
+/// The queue is stopping.
+pub const STOPPING: Reply = Reply::new(451, (4, 3, 2), "service shutting down");
+
+/// The reply to a client whose message the queue did not take. Never a 2xx; 5xx only for size.
+#[must_use]
+pub fn accept_error(error: &AcceptError) -> Reply {
+    match error {
+        AcceptError::Busy | AcceptError::DiskFull => FULL,
+        AcceptError::TooBig(_) => postino_smtp::server::replies::TOO_BIG,
+        AcceptError::Io(_) => QUEUE_FAILED,
+        AcceptError::Stopping => STOPPING,
+    }
+}

@@ -1,0 +1,31 @@
+//! What a session speaks over. `net`'s stream is the one of the product; tests bring a pipe. Knows no SMTP.
+
+use postino_net::{ServerTls, Stream};
+use std::future::Future;
+use std::io;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A two-way byte stream that can turn to TLS.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sized {
+    /// Does the handshake. After an error the connection is gone.
+    fn start_tls(self, tls: &ServerTls) -> impl Future<Output = io::Result<Self>> + Send;
+    /// Version and cipher for Received (`TLSv1.3 TLS_AES_256_GCM_SHA384`); `None` in the clear.
+    fn tls_text(&self) -> Option<String>;
+    /// Ends it so that the last reply arrives.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+impl Transport for Stream {
+    fn start_tls(self, tls: &ServerTls) -> impl Future<Output = io::Result<Self>> + Send {
+        Self::start_tls(self, tls)
+    }
+
+    fn tls_text(&self) -> Option<String> {
+        let version = self.tls_version()?;
+        Some(format!("{version} {}", self.cipher().unwrap_or_default()))
+    }
+
+    fn close(self) -> impl Future<Output = ()> + Send {
+        Self::close(self)
+    }
+}
