@@ -125,10 +125,10 @@ impl<S: Source> Cdb<S> {
             if position == 0 {
                 return Ok(None);
             }
-            if entry_hash == hash {
-                if let Some(data) = self.matching(u64::from(position), key)? {
-                    return Ok(Some(data));
-                }
+            if entry_hash == hash
+                && let Some(data) = self.matching(u64::from(position), key)?
+            {
+                return Ok(Some(data));
             }
             slot = (slot + 1) % slots;
         }

@@ -2,11 +2,23 @@
 //! Called by everybody; never opens a socket.
 #![forbid(unsafe_code)]
 
+pub mod assign;
 pub mod cdb;
 pub mod classic;
+pub mod edit;
+pub mod home;
 pub mod live;
+pub mod load;
+pub mod problem;
+pub mod raw;
 pub mod resolved;
+mod server_toml;
+pub mod show;
+pub mod table;
 pub mod tcprules;
 
 pub use live::Live;
+pub use load::{Loaded, load};
+pub use problem::Problem;
 pub use resolved::Config;
+pub use show::reference_markdown;

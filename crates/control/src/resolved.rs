@@ -306,6 +306,16 @@ impl Default for Limits {
 const NAME: &str = "localhost";
 
 impl Config {
+    /// The artificial route for a destination (lower case): the whole host, each suffix that begins with a dot, the empty key; the first
+    /// hit decides. `None`: by MX, also when the hit names no relay (qmail-remote(8)).
+    #[must_use]
+    pub fn smtproute(&self, host_lower: &[u8]) -> Option<&SmtpRoute> {
+        let dots = host_lower.iter().enumerate().filter(|(_, b)| **b == b'.');
+        let suffixes = dots.filter_map(|(i, _)| host_lower.get(i..));
+        let mut candidates = std::iter::once(host_lower).chain(suffixes).chain(std::iter::once(b"".as_slice()));
+        candidates.find_map(|key| self.smtproutes.get(key)).filter(|route| !route.relay.is_empty())
+    }
+
     /// Looks a key (lower case: a host or `.suffix`) up in morercpthosts.cdb. The file is opened anew each time, so a new one counts at once;
     /// a missing one holds nothing.
     pub fn is_in_morercpthosts(&self, key: &[u8]) -> Result<bool, crate::cdb::CdbError> {

@@ -46,7 +46,9 @@ impl Hops {
         if let Some(place) = self.start.get_mut(self.column) {
             *place = b.to_ascii_lowercase();
             self.column += 1;
-            if (self.column == RECEIVED.len() && self.start.starts_with(RECEIVED)) || (self.column == DELIVERED.len() && self.start == *DELIVERED) {
+            if (self.column == RECEIVED.len() && self.start.starts_with(RECEIVED))
+                || (self.column == DELIVERED.len() && self.start == *DELIVERED)
+            {
                 self.count += 1;
             }
         }

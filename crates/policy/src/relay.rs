@@ -2,9 +2,9 @@
 //! Called by the SMTP server at MAIL and RCPT; never asks whether the mailbox exists.
 
 use crate::route;
+use postino_control::Config;
 use postino_control::cdb::CdbError;
 use postino_control::tcprules::Verdict;
-use postino_control::Config;
 use postino_types::{Address, Channel, ReversePath, Routed};
 use std::net::IpAddr;
 
@@ -112,7 +112,8 @@ fn host_is_allowed(client: &Client<'_>, address: &Address) -> Result<bool, CdbEr
     }
     let host = address.host_lower();
     let Some(rcpthosts) = &config.rcpthosts else {
-        let virtual_local = route::virtual_prefix(config, address).is_some_and(|(key, prefix)| key != route::VirtualKey::Default && !prefix.is_empty());
+        let virtual_local =
+            route::virtual_prefix(config, address).is_some_and(|(key, prefix)| key != route::VirtualKey::Default && !prefix.is_empty());
         return Ok(config.locals.contains(&host) || virtual_local);
     };
     let candidates = || std::iter::once(host.as_slice()).chain(route::suffixes(&host));

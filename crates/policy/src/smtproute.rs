@@ -1,18 +1,12 @@
 //! Artificial routes: control/smtproutes as qmail-remote(8) reads it. Called by remote; never asks DNS.
 
-use crate::route::suffixes;
-use postino_control::resolved::SmtpRoute;
 use postino_control::Config;
+use postino_control::resolved::SmtpRoute;
 
-/// The route for a destination (lower case): the whole host, each suffix that begins with a dot, the empty key; the first hit decides.
-/// `None`: by MX, also when the hit names no relay.
+/// The route for a destination (lower case): see [`Config::smtproute`].
 #[must_use]
 pub fn smtproute<'a>(config: &'a Config, host_lower: &[u8]) -> Option<&'a SmtpRoute> {
-    if config.smtproutes.is_empty() {
-        return None;
-    }
-    let candidates = std::iter::once(host_lower).chain(suffixes(host_lower)).chain(std::iter::once(b"".as_slice()));
-    candidates.into_iter().find_map(|key| config.smtproutes.get(key)).filter(|route| !route.relay.is_empty())
+    config.smtproute(host_lower)
 }
 
 #[cfg(test)]
@@ -22,7 +16,8 @@ mod tests {
     #[test]
     fn exact_then_longest_suffix_then_default() {
         let mut config = Config::default();
-        let mut add = |key: &str, relay: &str, port| config.smtproutes.insert(key.into(), SmtpRoute { relay: relay.into(), port, auth: None });
+        let mut add =
+            |key: &str, relay: &str, port| config.smtproutes.insert(key.into(), SmtpRoute { relay: relay.into(), port, auth: None });
         add("far.org", "", 25);
         add(".org", "relay1", 25);
         add("", "relay2", 26);

@@ -52,7 +52,16 @@ fn blanks_belong_to_the_address() {
 fn ranges() {
     let r = rules("1.2.3.37-53:deny\n10.2-3.:deny\n7.5-3.:deny\n8.250-300.:deny\n=a-b.test:deny\n");
     assert_eq!(r.len(), 17 + 2 + 6 + 1);
-    for (address, denied) in [("1.2.3.37", true), ("1.2.3.53", true), ("1.2.3.36", false), ("1.2.3.54", false), ("10.3.1.1", true), ("10.4.1.1", false), ("7.4.1.1", false), ("8.255.0.1", true)] {
+    for (address, denied) in [
+        ("1.2.3.37", true),
+        ("1.2.3.53", true),
+        ("1.2.3.36", false),
+        ("1.2.3.54", false),
+        ("10.3.1.1", true),
+        ("10.4.1.1", false),
+        ("7.4.1.1", false),
+        ("8.255.0.1", true),
+    ] {
         assert_eq!(r.lookup(ip(address), None, None).is_some_and(|v| !v.allow), denied, "{address}");
     }
     assert!(!r.lookup(ip("1.1.1.1"), Some("a-b.test"), None).unwrap().allow);
@@ -63,7 +72,8 @@ fn compiled_form() {
     let r = rules("1.:allow\n2.:deny\n3.:allow,A=\"1\",B=\"\"\n");
     let cdb = r.to_cdb().unwrap();
     let records = Cdb::new(&cdb).unwrap().records().unwrap();
-    let want: Vec<(Vec<u8>, Vec<u8>)> = vec![(b"1.".to_vec(), vec![]), (b"2.".to_vec(), b"D\0".to_vec()), (b"3.".to_vec(), b"+A=1\0+B=\0".to_vec())];
+    let want: Vec<(Vec<u8>, Vec<u8>)> =
+        vec![(b"1.".to_vec(), vec![]), (b"2.".to_vec(), b"D\0".to_vec()), (b"3.".to_vec(), b"+A=1\0+B=\0".to_vec())];
     assert_eq!(records, want);
     let again = Rules::from_cdb(&Cdb::new(&cdb).unwrap()).unwrap();
     assert_eq!(again.lookup(ip("3.1.1.1"), None, None), r.lookup(ip("3.1.1.1"), None, None));
@@ -72,7 +82,9 @@ fn compiled_form() {
 
 #[test]
 fn ipv6() {
-    let r = rules("127.:allow,RELAYCLIENT=\"\"\n[2001:DB8:0::1]:allow,A=\"1\"\n[2001:db8::5]/32:deny\n[2001:db8:1::]/48:allow,B=\"2\"\n:allow,C=\"3\"\n");
+    let r = rules(
+        "127.:allow,RELAYCLIENT=\"\"\n[2001:DB8:0::1]:allow,A=\"1\"\n[2001:db8::5]/32:deny\n[2001:db8:1::]/48:allow,B=\"2\"\n:allow,C=\"3\"\n",
+    );
     let variable = |address: &str| r.lookup(ip(address), None, None).map(|v| (v.allow, v.env.first().map(|e| e.0.clone())));
     assert_eq!(variable("2001:db8::1"), Some((true, Some("A".into()))));
     assert_eq!(variable("2001:db8::2"), Some((false, None)));

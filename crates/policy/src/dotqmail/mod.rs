@@ -4,5 +4,5 @@
 pub mod parse;
 pub mod plan;
 
-pub use parse::{parse, BlankFirstLine, Line};
-pub use plan::{candidates, new_sender, owner_names, plan, Candidate, Mode, Owner, Step};
+pub use parse::{BlankFirstLine, Line, parse};
+pub use plan::{Candidate, Mode, Owner, Step, candidates, new_sender, owner_names, plan};

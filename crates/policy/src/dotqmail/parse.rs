@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn each_first_byte() {
-        let text = b"./Maildir/ \t\n/var/mail/joe\n| prog 'x'\n&a@b\n& c@d\nplain@x\n lead@x\n# no\n+list\n+other\n\n./Maildir/\r\na\0b\n.\n/";
+        let text =
+            b"./Maildir/ \t\n/var/mail/joe\n| prog 'x'\n&a@b\n& c@d\nplain@x\n lead@x\n# no\n+list\n+other\n\n./Maildir/\r\na\0b\n.\n/";
         let want = [
             Line::Maildir(b"./Maildir/".to_vec()),
             Line::Mbox(b"/var/mail/joe".to_vec()),

@@ -143,7 +143,8 @@ mod tests {
             let got = candidates(dash.as_bytes(), ext.as_bytes());
             let got_names: Vec<_> = got.iter().map(|c| String::from_utf8_lossy(&c.name).into_owned()).collect();
             assert_eq!(got_names.join(" "), names);
-            let got_defaults: Vec<_> = got.iter().map(|c| c.default_part.as_ref().map(|d| String::from_utf8_lossy(d).into_owned())).collect();
+            let got_defaults: Vec<_> =
+                got.iter().map(|c| c.default_part.as_ref().map(|d| String::from_utf8_lossy(d).into_owned())).collect();
             assert_eq!(got_defaults, defaults.into_iter().map(|d: Option<&str>| d.map(str::to_owned)).collect::<Vec<_>>(), "{ext}");
         }
     }

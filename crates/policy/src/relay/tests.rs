@@ -35,7 +35,13 @@ fn stranger(config: &Config, address: &str) -> &'static str {
 #[test]
 fn missing_rcpthosts_is_no_open_relay() {
     let mut config = config();
-    for (address, want) in [("u@local.test", "local"), ("u@VIRT.test", "local"), ("u@out.test", "denied"), ("u@other.test", "denied"), ("postmaster", "denied")] {
+    for (address, want) in [
+        ("u@local.test", "local"),
+        ("u@VIRT.test", "local"),
+        ("u@out.test", "denied"),
+        ("u@other.test", "denied"),
+        ("postmaster", "denied"),
+    ] {
         assert_eq!(stranger(&config, address), want, "{address}");
     }
     config.virtualdomains.insert(Vec::new(), b"alias-ppp".to_vec());
@@ -47,7 +53,13 @@ fn missing_rcpthosts_is_no_open_relay() {
 #[test]
 fn rcpthosts_and_wildcards() {
     let config = listed(&["virt.test", ".wild.test"]);
-    for (address, want) in [("u@virt.test", "local"), ("u@a.wild.test", "relay"), ("u@a.b.WILD.test", "relay"), ("u@wild.test", "denied"), ("u@local.test", "denied")] {
+    for (address, want) in [
+        ("u@virt.test", "local"),
+        ("u@a.wild.test", "relay"),
+        ("u@a.b.WILD.test", "relay"),
+        ("u@wild.test", "denied"),
+        ("u@local.test", "denied"),
+    ] {
         assert_eq!(stranger(&config, address), want, "{address}");
     }
     assert_eq!(stranger(&listed(&[]), "u@local.test"), "denied");
@@ -94,7 +106,15 @@ fn percenthack_does_not_open_the_relay() {
 #[test]
 fn tricky_forms_are_judged_by_the_last_host() {
     let config = listed(&["local.test"]);
-    for address in ["u@local.test@other.test", "\"u@local.test\"@other.test", "u@other.test%local.test@other.test", "u!local.test@other.test", "u@local.test.", "u@.local.test", "u@"] {
+    for address in [
+        "u@local.test@other.test",
+        "\"u@local.test\"@other.test",
+        "u@other.test%local.test@other.test",
+        "u!local.test@other.test",
+        "u@local.test.",
+        "u@.local.test",
+        "u@",
+    ] {
         assert_eq!(stranger(&config, address), "denied", "{address}");
     }
     assert_eq!(stranger(&config, "u@other.test@local.test"), "local");
@@ -113,7 +133,15 @@ fn own_literal() {
 fn badmailfrom() {
     let mut config = config();
     config.badmailfrom.extend([b"spam@x.test".to_vec(), b"@bad.test".to_vec()]);
-    for (sender, bad) in [("Spam@X.test", true), ("other@x.test", false), ("u@BAD.test", true), ("u@sub.bad.test", false), ("", false), ("#@[]", false), ("bad.test", false)] {
+    for (sender, bad) in [
+        ("Spam@X.test", true),
+        ("other@x.test", false),
+        ("u@BAD.test", true),
+        ("u@sub.bad.test", false),
+        ("", false),
+        ("#@[]", false),
+        ("bad.test", false),
+    ] {
         assert_eq!(sender_is_bad(&config, &ReversePath::from_bytes(sender.as_bytes()).unwrap()), bad, "{sender}");
     }
 }

@@ -6,7 +6,14 @@ use proptest::prelude::*;
 pub(crate) fn config() -> Config {
     let mut config = Config { envnoathost: "envhost.test".into(), localiphost: "literal.test".into(), ..Config::default() };
     config.locals.insert(b"example.org".to_vec());
-    for (key, prefix) in [("virt.org", "joe-v"), (".virt.org", "joe-sub"), ("boss@virt.org", "ann"), ("gone@virt.org", ""), ("", "alias-ppp"), ("far.org", "")] {
+    for (key, prefix) in [
+        ("virt.org", "joe-v"),
+        (".virt.org", "joe-sub"),
+        ("boss@virt.org", "ann"),
+        ("gone@virt.org", ""),
+        ("", "alias-ppp"),
+        ("far.org", ""),
+    ] {
         config.virtualdomains.insert(key.into(), prefix.into());
     }
     config
@@ -77,7 +84,13 @@ fn bounces_lose_the_prefix() {
 fn literals() {
     let config = config();
     let own = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
-    for (given, want) in [("u@[192.0.2.1]", "u@literal.test"), ("u@[IPv6:2001:DB8::1]", "u@literal.test"), ("u@[192.0.2.2]", "u@[192.0.2.2]"), ("u@192.0.2.1", "u@192.0.2.1"), ("u@[x]", "u@[x]")] {
+    for (given, want) in [
+        ("u@[192.0.2.1]", "u@literal.test"),
+        ("u@[IPv6:2001:DB8::1]", "u@literal.test"),
+        ("u@[192.0.2.2]", "u@[192.0.2.2]"),
+        ("u@192.0.2.1", "u@192.0.2.1"),
+        ("u@[x]", "u@[x]"),
+    ] {
         assert_eq!(replace_own_literal(&config, &a(given), &own), a(want));
     }
     assert_eq!(literal(b"[IPv6:1.2.3.4]"), None);

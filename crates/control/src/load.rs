@@ -1,0 +1,408 @@
+//! From the control directory to a [`Config`]: raw bytes are typed by the table, then checked against each other. Called at start, at
+//! SIGHUP and by `check`. All or nothing: with one problem the caller keeps the configuration that it has.
+
+use crate::classic;
+use crate::problem::Problem;
+use crate::raw::{self, Raw};
+use crate::resolved::{Config, RelayAuth, SmtpRoute};
+use crate::table::{self, Home, Kind, Setting};
+use crate::tcprules::Rules;
+use crate::{cdb, server_toml};
+use postino_types::printable::printable;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The table's default.
+    Default,
+    /// The content of `me`.
+    Me,
+    /// Written down.
+    Set {
+        /// File.
+        file: PathBuf,
+        /// Line, from 1.
+        line: usize,
+    },
+}
+
+/// A value as text with its origin. Secrets are `(hidden)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// Text; entries of lists one a line.
+    pub text: String,
+    /// Where from.
+    pub origin: Origin,
+}
+
+/// A configuration that may be used.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The typed values.
+    pub config: Config,
+    /// Look at these: told at each start and reload.
+    pub warnings: Vec<Problem>,
+    /// Told by `check` only (unknown files of old patches, lines without effect).
+    pub notes: Vec<Problem>,
+    /// Every setting's value as text, by name.
+    pub values: BTreeMap<&'static str, Value>,
+}
+
+/// Reads and resolves the control directory of `home`.
+///
+/// # Errors
+/// Everything that is wrong, not only the first thing.
+pub fn load(home: &Path) -> Result<Loaded, Vec<Problem>> {
+    resolve(&raw::read(home)?)
+}
+
+/// Resolves what was read. Pure.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn resolve(raw: &Raw) -> Result<Loaded, Vec<Problem>> {
+    let mut resolver = Resolver {
+        raw,
+        config: Config { home: raw.home.clone(), vpopmail_home: raw.home.clone(), ..Config::default() },
+        problems: Vec::new(),
+        warnings: Vec::new(),
+        notes: Vec::new(),
+        values: BTreeMap::new(),
+    };
+    resolver.me();
+    for setting in table::settings().filter(|s| s.home == Home::File && s.name != "me") {
+        resolver.classic(setting);
+    }
+    resolver.rules_cdb();
+    resolver.morercpthosts();
+    resolver.server_toml();
+    resolver.cross_checks();
+    if resolver.problems.is_empty() {
+        Ok(Loaded { config: resolver.config, warnings: resolver.warnings, notes: resolver.notes, values: resolver.values })
+    } else {
+        Err(resolver.problems)
+    }
+}
+
+struct Resolver<'a> {
+    raw: &'a Raw,
+    config: Config,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    notes: Vec<Problem>,
+    values: BTreeMap<&'static str, Value>,
+}
+
+impl Resolver<'_> {
+    fn path(&self, name: &str) -> PathBuf {
+        self.raw.home.join("control").join(name)
+    }
+
+    fn me(&mut self) {
+        let file = self.path("me");
+        let advice = "write this host's full name into it, for instance: echo mail.example.org > control/me";
+        let bytes = self.raw.files.get("me").map(|b| classic::line(b)).filter(|l| !l.is_empty());
+        match bytes.map(text) {
+            None => self.problems.push(Problem::new(file, "is missing or empty").advise(advice)),
+            Some(Err(reason)) => self.problems.push(Problem::new(file, reason).at(1).advise(advice)),
+            Some(Ok(me)) => {
+                self.values.insert("me", Value { text: me.clone(), origin: Origin::Set { file, line: 1 } });
+                self.config.me = me;
+            }
+        }
+    }
+
+    fn classic(&mut self, setting: &'static Setting) {
+        let Some(bytes) = self.raw.files.get(setting.name) else { return self.missing(setting) };
+        let file = self.path(setting.name);
+        if let Err(problem) = self.apply(setting, bytes, &file) {
+            self.problems.push(problem);
+        }
+        if !self.values.contains_key(setting.name) {
+            let value = Value { text: shown(setting, bytes), origin: Origin::Set { file: file.clone(), line: first_line(setting, bytes) } };
+            self.values.insert(setting.name, value);
+        }
+    }
+
+    /// The default, for a file that is missing or counts as missing.
+    fn missing(&mut self, setting: &'static Setting) {
+        let me = self.config.me.clone();
+        let from_me = match setting.kind {
+            Kind::LineOrMe(set) => {
+                set(&mut self.config, me.clone());
+                true
+            }
+            Kind::Hosts(set) if setting.default == "me" => set(&mut self.config).insert(me.to_ascii_lowercase().into_bytes()),
+            _ => false,
+        };
+        let (text, origin) = if from_me { (me, Origin::Me) } else { (setting.default.to_owned(), Origin::Default) };
+        self.values.insert(setting.name, Value { text, origin });
+    }
+
+    fn apply(&mut self, setting: &'static Setting, bytes: &[u8], file: &Path) -> Result<(), Problem> {
+        let line = || text(classic::line(bytes)).map_err(|reason| Problem::new(file, reason).at(1));
+        match setting.kind {
+            Kind::Line(set) => set(&mut self.config, line()?),
+            Kind::LineOrMe(set) => match line()? {
+                empty if empty.is_empty() => {
+                    self.warnings.push(Problem::new(file, "is empty; the content of control/me is used"));
+                    self.missing(setting);
+                }
+                value => set(&mut self.config, value),
+            },
+            Kind::Number { min, max, set } => self.number(setting, bytes, (min, max, set)),
+            Kind::Choice(words, set) => {
+                let word = line()?;
+                let known = words.contains(&word.as_str());
+                let reason = || Problem::new(file, format!("holds \"{word}\"")).at(1).advise(format!("write one of: {}", words.join(", ")));
+                if !known {
+                    return Err(reason());
+                }
+                set(&mut self.config, &word);
+            }
+            Kind::Hosts(set) => {
+                self.odd_lines(bytes, file);
+                set(&mut self.config).extend(classic::list(bytes).map(|(_, l)| l.to_ascii_lowercase()));
+            }
+            Kind::Words(set) => {
+                self.odd_lines(bytes, file);
+                set(&mut self.config, classic::list(bytes).map(|(_, l)| printable(l)).collect());
+            }
+            Kind::Pairs(set) => {
+                self.odd_pairs(bytes, file);
+                set(&mut self.config).extend(classic::pairs(bytes).map(|(_, key, value)| (key, value.to_vec())));
+            }
+            Kind::Routes => self.routes(bytes, file),
+            Kind::RouteLogins => self.route_logins(bytes, file),
+            Kind::Rules => match Rules::parse(bytes) {
+                Ok(rules) => self.config.tcprules = rules,
+                Err(e) => {
+                    return Err(Problem::new(file, format!("unable to parse this line: {}", e.text))
+                        .at(e.line)
+                        .advise("ADDRESS:allow or ADDRESS:deny, then ,NAME=\"VALUE\""));
+                }
+            },
+            Kind::Text(set) if !bytes.is_empty() => set(&mut self.config, bytes.to_vec()),
+            Kind::Path(set) => {
+                let path = PathBuf::from(line()?);
+                if !path.is_absolute() {
+                    return Err(Problem::new(file, "must hold an absolute path").at(1));
+                }
+                set(&mut self.config, path);
+            }
+            // the other kinds live in server.toml; the source of a cdb is not read
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, setting: &'static Setting, bytes: &[u8], (min, max, set): (u64, u64, fn(&mut Config, u64))) {
+        let file = self.path(setting.name);
+        match classic::number(bytes) {
+            None => {
+                self.warnings.push(Problem::new(file, "does not begin with a digit and counts as missing").at(1));
+                self.missing(setting);
+            }
+            Some(n) => {
+                let used = n.clamp(min, max);
+                if used != n {
+                    self.warnings.push(Problem::new(file, format!("{n} is out of bounds; {used} is used")).at(1));
+                }
+                set(&mut self.config, used);
+            }
+        }
+    }
+
+    /// Entries that can never match are legal and silent in qmail; `check` tells them.
+    fn odd_lines(&mut self, bytes: &[u8], file: &Path) {
+        for (number, line) in classic::list(bytes) {
+            if line.first().is_some_and(|b| matches!(b, b' ' | b'\t')) {
+                self.notes.push(Problem::new(file, "begins with a blank, so it never matches").at(number).advise("take the blank away"));
+            }
+            if line.last() == Some(&b'\r') {
+                self.warnings.push(
+                    Problem::new(file, "ends with a carriage return, so its entries never match")
+                        .at(number)
+                        .advise("sed -i 's/\\r$//' on the file"),
+                );
+                break;
+            }
+        }
+    }
+
+    fn odd_pairs(&mut self, bytes: &[u8], file: &Path) {
+        self.odd_lines(bytes, file);
+        for (number, _) in classic::list(bytes).filter(|(_, l)| !l.contains(&b':')) {
+            self.notes.push(Problem::new(file, "has no colon and is ignored").at(number));
+        }
+    }
+
+    fn routes(&mut self, bytes: &[u8], file: &Path) {
+        self.odd_pairs(bytes, file);
+        for (number, key, value) in classic::pairs(bytes) {
+            let (route, doubt) = parse_route(value);
+            self.warnings.extend(doubt.map(|reason| Problem::new(file, reason).at(number)));
+            self.config.smtproutes.insert(key, route);
+        }
+    }
+
+    /// Runs after smtproutes, which stands before it in the table.
+    fn route_logins(&mut self, bytes: &[u8], file: &Path) {
+        if self.raw.logins_are_world_readable {
+            self.warnings.push(Problem::new(file, "holds passwords and can be read by every user").advise("chmod o= on the file"));
+        }
+        for (number, line) in classic::list(bytes) {
+            let words: Vec<&str> = std::str::from_utf8(line).map(|l| l.split_ascii_whitespace().collect()).unwrap_or_default();
+            let [relay, user, password] = words.as_slice() else {
+                self.warnings.push(Problem::new(file, "is not: relay[:port] user password").at(number));
+                continue;
+            };
+            let wanted = parse_route(relay.as_bytes()).0;
+            let any_port = wanted.relay.len() == relay.len();
+            let auth = RelayAuth { user: (*user).to_owned(), password: (*password).to_owned() };
+            let mut used = false;
+            for route in self.config.smtproutes.values_mut() {
+                if route.relay.eq_ignore_ascii_case(&wanted.relay) && (any_port || route.port == wanted.port) {
+                    route.auth = Some(auth.clone());
+                    used = true;
+                }
+            }
+            if !used {
+                self.warnings.push(Problem::new(file, "names a relay that smtproutes does not").at(number));
+            }
+        }
+        self.values.insert("smtproutes.auth", Value { text: "(hidden)".into(), origin: Origin::Set { file: file.to_path_buf(), line: 1 } });
+    }
+
+    fn rules_cdb(&mut self) {
+        let Some(bytes) = &self.raw.tcp_smtp_cdb else { return };
+        let file = self.path("tcp.smtp.cdb");
+        match cdb::Cdb::new(bytes).and_then(|cdb| Rules::from_cdb(&cdb)) {
+            Ok(rules) => {
+                let text = format!("{} compiled rules", rules.len());
+                self.values.insert("tcp.smtp", Value { text, origin: Origin::Set { file, line: 1 } });
+                self.config.tcprules = rules;
+            }
+            Err(e) => {
+                self.problems.push(Problem::new(file, e.to_string()).advise("compile it again with tcprules, or write control/tcp.smtp"))
+            }
+        }
+    }
+
+    fn morercpthosts(&mut self) {
+        let file = self.path("morercpthosts");
+        if self.raw.has_morercpthosts_cdb {
+            self.config.morercpthosts = Some(self.path("morercpthosts.cdb"));
+            if self.config.rcpthosts.is_none() {
+                self.warnings.push(Problem::new(file, "is ignored while there is no control/rcpthosts"));
+            }
+        } else if self.raw.files.contains_key("morercpthosts") {
+            self.warnings.push(Problem::new(file, "is not compiled, so it has no effect").advise("run qmail-newmrh"));
+        }
+    }
+
+    fn server_toml(&mut self) {
+        let file = self.raw.home.join(table::SERVER_TOML);
+        let text = match self.raw.server_toml.as_deref().map(std::str::from_utf8) {
+            Some(Err(_)) => return self.problems.push(Problem::new(file, "is not UTF-8")),
+            Some(Ok(text)) => text,
+            None => "",
+        };
+        match server_toml::apply(text, &file, &mut self.config) {
+            Ok(values) => self.values.extend(values),
+            Err(problems) => self.problems.extend(problems),
+        }
+        for setting in table::settings().filter(|s| s.home == Home::Toml) {
+            self.values.entry(setting.name).or_insert_with(|| Value { text: setting.default.to_owned(), origin: Origin::Default });
+        }
+    }
+
+    fn cross_checks(&mut self) {
+        for name in &self.raw.unknown_files {
+            self.notes.push(Problem::new(self.path(name), "is not a file that Postino knows; it is ignored"));
+        }
+        let config = &self.config;
+        let mut both: Vec<_> =
+            config.locals.iter().filter(|host| config.virtualdomains.contains_key(*host)).map(|h| printable(h)).collect();
+        both.sort();
+        for host in both {
+            let problem = Problem::new(self.path("virtualdomains"), format!("{host} is in locals too; locals win"));
+            self.warnings.push(problem.advise("take it out of one of the two"));
+        }
+        self.unreachable_hosts();
+    }
+
+    fn unreachable_hosts(&mut self) {
+        let config = &self.config;
+        let Some(rcpthosts) = config.rcpthosts.as_ref().filter(|_| config.morercpthosts.is_none()) else { return };
+        let covered = |host: &[u8]| {
+            let suffix = |i: usize| host.get(i..).is_some_and(|s| rcpthosts.contains(s));
+            rcpthosts.contains(host) || host.iter().enumerate().any(|(i, b)| *b == b'.' && suffix(i))
+        };
+        let virtual_hosts = config.virtualdomains.iter().filter(|(_, prefix)| !prefix.is_empty()).map(|(key, _)| key);
+        let plain = virtual_hosts
+            .chain(&config.locals)
+            .filter(|h| !h.is_empty() && !h.starts_with(b".") && !h.contains(&b'@') && !h.contains(&b' '));
+        let mut refused: Vec<String> = plain.filter(|h| !covered(h)).map(|h| printable(h)).collect();
+        refused.sort();
+        for host in refused {
+            self.notes.push(Problem::new(self.path("rcpthosts"), format!("does not name {host}, so strangers cannot send mail there")));
+        }
+    }
+}
+
+/// A name or word as text. Control bytes would end up in replies and header lines.
+fn text(line: &[u8]) -> Result<String, String> {
+    if line.last() == Some(&b'\r') {
+        return Err("ends with a carriage return; take it away: sed -i 's/\\r$//'".into());
+    }
+    match std::str::from_utf8(line) {
+        Ok(text) if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        Ok(_) => Err("holds a control byte".into()),
+        Err(_) => Err("is not UTF-8".into()),
+    }
+}
+
+/// `relay`, `relay:port`, `[address]:port`; nothing: by MX. A bad port counts as 25, with a doubt.
+fn parse_route(value: &[u8]) -> (SmtpRoute, Option<String>) {
+    let value = printable(value);
+    let colon = match value.find(']').filter(|_| value.starts_with('[')) {
+        Some(bracket) => value.get(bracket..).and_then(|rest| rest.find(':')).map(|i| bracket + i),
+        None => value.find(':'),
+    };
+    let (relay, port) = match colon {
+        Some(i) => (value.get(..i).unwrap_or_default(), value.get(i + 1..)),
+        None => (value.as_str(), None),
+    };
+    let relay = relay.trim().to_owned();
+    match port.map(|p| p.trim().parse::<u16>().ok().filter(|p| *p != 0)) {
+        None => (SmtpRoute { relay, port: 25, auth: None }, None),
+        Some(Some(port)) => (SmtpRoute { relay, port, auth: None }, None),
+        Some(None) => {
+            (SmtpRoute { relay, port: 25, auth: None }, Some(format!("\"{value}\" has no port number after the colon; 25 is used")))
+        }
+    }
+}
+
+fn shown(setting: &Setting, bytes: &[u8]) -> String {
+    match setting.kind {
+        _ if setting.kind.is_secret() => "(hidden)".into(),
+        Kind::Hosts(_) | Kind::Words(_) | Kind::Pairs(_) | Kind::Routes | Kind::Rules | Kind::CdbSource => {
+            classic::list(bytes).map(|(_, line)| printable(line)).collect::<Vec<_>>().join("\n")
+        }
+        Kind::Text(_) => String::from_utf8_lossy(classic::trim_end(bytes)).into_owned(),
+        _ => printable(classic::line(bytes)),
+    }
+}
+
+fn first_line(setting: &Setting, bytes: &[u8]) -> usize {
+    match setting.kind {
+        Kind::Hosts(_) | Kind::Words(_) | Kind::Pairs(_) | Kind::Routes | Kind::Rules => classic::list(bytes).next().map_or(1, |(n, _)| n),
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests;
