@@ -1,0 +1,85 @@
+//! Who receives: users/cdb first, else the answer of the passwd lookup child, else the owner of `alias/`. Decides also who may never receive.
+
+use crate::settings::Settings;
+use postino_types::exit;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A user with the rest of a dot-qmail delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Account name.
+    pub name: Vec<u8>,
+    /// Uid.
+    pub uid: u32,
+    /// Gid.
+    pub gid: u32,
+    /// Home directory.
+    pub home: PathBuf,
+    /// `-` or empty.
+    pub dash: Vec<u8>,
+    /// Extension, case kept.
+    pub ext: Vec<u8>,
+}
+
+/// A delivery that the spawner refuses: exit code and text of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Exit code.
+    pub(crate) exit: i32,
+    /// Text, ended by LF.
+    pub(crate) text: &'static str,
+}
+
+const fn refuse(text: &'static str) -> Refusal {
+    Refusal { exit: exit::SOFT, text }
+}
+
+pub(crate) const SYSTEM: Refusal = refuse("Temporary failure in qmail-lspawn.\n");
+pub(crate) const CDB: Refusal = refuse("Trouble reading users/cdb in qmail-lspawn.\n");
+pub(crate) const NO_ALIAS: Refusal = refuse("Unable to find alias user!\n");
+pub(crate) const ROOT: Refusal = refuse("Not allowed to perform deliveries as root.\n");
+pub(crate) const LOW_UID: Refusal = refuse("Not allowed to perform deliveries for a uid below minuid. (#4.3.5)\n");
+pub(crate) const OTHER_UID: Refusal = refuse("Unable to deliver for another user without root. (#4.3.5)\n");
+pub(crate) const GETPW: Refusal = refuse("Unable to run qmail-getpw.\n");
+pub(crate) const RUN: Refusal = refuse("Unable to run qmail-local.\n");
+pub(crate) const TIMEOUT: Refusal = refuse("Delivery took too long and was stopped. (#4.3.0)\n");
+pub(crate) const CRASHED: Refusal = refuse("qmail-local crashed.\n");
+
+/// Reads the answer of the lookup: user, uid, gid, home, dash, ext, each ended by NUL (the last NUL may be missing).
+pub(crate) fn parse(answer: &[u8]) -> Option<User> {
+    let answer = answer.strip_suffix(b"\0").unwrap_or(answer);
+    let fields: Vec<&[u8]> = answer.split(|&b| b == 0).collect();
+    let [name, uid, gid, home, dash, ext] = fields.as_slice() else { return None };
+    let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<u32>().ok();
+    Some(User {
+        name: name.to_vec(),
+        uid: number(uid)?,
+        gid: number(gid)?,
+        home: PathBuf::from(OsString::from_vec(home.to_vec())),
+        dash: dash.to_vec(),
+        ext: ext.to_vec(),
+    })
+}
+
+/// The alias user by the owner of `home/alias`, for systems without an account of that name. `None` when there is no such directory.
+#[must_use]
+pub fn from_owner(home: &Path, local: &[u8]) -> Option<User> {
+    let alias = home.join("alias");
+    // Not followed: the link's target could be anybody's.
+    let meta = std::fs::symlink_metadata(&alias).ok().filter(std::fs::Metadata::is_dir)?;
+    Some(User { name: b"alias".to_vec(), uid: meta.uid(), gid: meta.gid(), home: alias, dash: b"-".to_vec(), ext: local.to_vec() })
+}
+
+/// May this user receive, from a spawner of uid `own`?
+pub(crate) fn check(user: &User, own: u32, settings: &Settings) -> Result<(), Refusal> {
+    if own != 0 {
+        return if user.uid == own { Ok(()) } else { Err(OTHER_UID) };
+    }
+    if user.uid == 0 {
+        return Err(ROOT);
+    }
+    if user.uid < settings.minuid { Err(LOW_UID) } else { Ok(()) }
+}
