@@ -266,7 +266,7 @@ mod tests {
             assert_eq!(u32::from_le_bytes(out[at + 4..at + 8].try_into().unwrap()), 2);
         }
         assert_eq!(hash(b""), 5381);
-        assert_eq!(hash(b"a"), 5381 * 33 ^ 97);
+        assert_eq!(hash(b"a"), (5381 * 33) ^ 97);
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub fn showctl(loaded: &Loaded) -> String {
 #[must_use]
 pub fn reference_markdown() -> String {
     let mut out = String::from(
-        "# Settings\n\nMade from the table in `crates/control/src/table`; do not edit by hand (`cargo xtask reference`).\n\n\
+        "# Settings\n\nMade from the table in `crates/control/src/table`; do not edit by hand (`cargo run -p xtask -- reference`).\n\n\
          Each setting has one home. What qmail has keeps its file and its syntax in `control/`; what qmail never had is a key of\n\
          `control/server.toml`. \"Counts\" says when a change is seen: at once, after SIGHUP, or after a restart. The historical programs\n\
          read their files at each run.\n",

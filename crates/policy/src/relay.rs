@@ -8,6 +8,9 @@ use postino_control::tcprules::Verdict;
 use postino_types::{Address, Channel, ReversePath, Routed};
 use std::net::IpAddr;
 
+/// Looks a key (lower case) up in morercpthosts.cdb.
+pub type Morercpthosts = dyn Fn(&[u8]) -> Result<bool, CdbError> + Sync;
+
 /// What is known of the client when it names a recipient.
 #[derive(Clone, Copy)]
 pub struct Client<'a> {
@@ -20,7 +23,7 @@ pub struct Client<'a> {
     /// Addresses of this host, for domain literals.
     pub own_addresses: &'a [IpAddr],
     /// Looks a key up in morercpthosts.cdb; `None`: [`Config::is_in_morercpthosts`].
-    pub morercpthosts: Option<&'a (dyn Fn(&[u8]) -> Result<bool, CdbError> + Sync)>,
+    pub morercpthosts: Option<&'a Morercpthosts>,
 }
 
 impl<'a> Client<'a> {

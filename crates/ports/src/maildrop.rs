@@ -7,7 +7,7 @@ use crate::BoxFuture;
 /// One message of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DropMessage {
-    /// Bytes on the wire: every line end counted as CRLF (RFC 1939 section 11).
+    /// Bytes on the wire: every line end counted as CRLF (RFC 1939 11).
     pub octets: u64,
     /// UIDL: the file's name up to `:`, as qmail-pop3d gives it.
     pub uidl: String,

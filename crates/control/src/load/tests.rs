@@ -23,7 +23,7 @@ fn told(problems: &[Problem]) -> String {
 }
 
 fn bad(files: &[(&'static str, &str)], toml: &str) -> String {
-    told(&resolve(&raw(files, toml)).err().expect("must be refused"))
+    told(&resolve(&raw(files, toml)).expect_err("must be refused"))
 }
 
 #[test]
