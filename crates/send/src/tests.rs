@@ -1,0 +1,6 @@
+//! The scheduler as a whole, in simulated time: days of mail in milliseconds.
+
+mod house;
+mod notices;
+mod passes;
+mod trouble;
