@@ -17,7 +17,7 @@ family() {
   for p in /proc/[0-9]*; do
     args=$(tr '\0' '\n' <"$p/cmdline" 2>/dev/null) || continue
     case $args in
-      postino$'\n'serve$'\n'* | postino$'\n'worker$'\n'* | postino$'\n'spawner$'\n'* | postino$'\n'local-child$'\n'* | "$postino"$'\n'serve$'\n'*)
+      postino$'\n'serve$'\n'* | postino$'\n'worker$'\n'* | postino$'\n'spawner$'\n'* | postino$'\n'qmail-local-child$'\n'* | "$postino"$'\n'serve$'\n'*)
         case $args$'\n' in *$'\n'--home$'\n'"$dir"$'\n'*) parts+=("${p#/proc/}") ;; esac ;;
     esac
   done

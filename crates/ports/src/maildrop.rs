@@ -25,7 +25,7 @@ pub enum MaildropError {
 }
 
 /// One POP3 session's view.
-pub trait Drop: Send {
+pub trait Drop: Send + Sync {
     /// The frozen list, oldest first.
     fn messages(&self) -> &[DropMessage];
     /// Opens message `index` (from 0). An error when another session removed it.

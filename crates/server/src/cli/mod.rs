@@ -1,0 +1,138 @@
+//! The command line: words, help and exit codes. Each subcommand's work is in its own file; nothing here opens mail.
+
+mod check;
+mod config;
+mod demo;
+mod directory;
+mod queue;
+mod serve;
+mod setup;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Parser)]
+#[command(
+    name = "postino",
+    version,
+    about = "A whole mail server: SMTP, queue, local and remote delivery, POP3, virtual domains",
+    after_help = "Examples:\n  postino demo                                  a throw-away server on loopback\n  postino setup mail.example.org                make a home and the first domain\n  postino serve                                 run it\n  postino user add pippo@example.org            add a mailbox\n  postino queue list                            what waits\n\nExit codes: 0 done, 1 not done (the text says why), 2 wrong usage, 100 permanent and 111 temporary failure of mail programs."
+)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the home is.
+#[derive(Args, Clone)]
+pub(crate) struct Place {
+    /// Postino's home: control/, queue/, domains/ (default: /var/qmail if it exists, else /var/lib/postino)
+    #[arg(long, global = true, env = "POSTINO_HOME", value_name = "DIR")]
+    home: Option<PathBuf>,
+}
+
+impl Place {
+    /// The home that was named with `--home` or POSTINO_HOME.
+    pub(crate) fn explicit(&self) -> Option<PathBuf> {
+        self.home.as_ref().map(|h| std::path::absolute(h).unwrap_or_else(|_| h.clone()))
+    }
+
+    /// The home in force.
+    pub(crate) fn home(&self) -> PathBuf {
+        let home = postino_control::home::choose(self.home.as_deref());
+        // Children and error messages want a path that does not depend on the working directory.
+        std::path::absolute(&home).unwrap_or(home)
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a whole mail server on loopback with a throw-away home, and print what to try
+    Demo(demo::DemoArgs),
+    /// Make a home: control files, certificate, first domain, postmaster
+    Setup(setup::SetupArgs),
+    /// Run the server (SIGHUP rereads, SIGALRM retries the whole queue, SIGTERM ends cleanly)
+    Serve(serve::ServeArgs),
+    /// Check every control file and the environment without starting
+    Check(check::CheckArgs),
+    /// Check queue and indexes while the server is stopped
+    CheckStore(check::CheckStoreArgs),
+    /// Read and change settings
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Virtual domains
+    #[command(subcommand)]
+    Domain(directory::DomainCommand),
+    /// Mailboxes
+    #[command(subcommand)]
+    User(directory::UserCommand),
+    /// Aliases of a virtual domain
+    #[command(subcommand)]
+    Alias(directory::AliasCommand),
+    /// The queue
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
+    /// (internal) the unprivileged part of serve
+    #[command(hide = true)]
+    Worker,
+    /// (internal) the part of serve that starts deliveries as their users
+    #[command(hide = true)]
+    Spawner,
+}
+
+/// Parses, runs, reports; returns the exit code.
+pub(crate) fn run() -> i32 {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Demo(args) => demo::run(&cli.place, &args),
+        Command::Setup(args) => setup::run(&cli.place, &args),
+        Command::Serve(args) => serve::run(&cli.place, &args),
+        Command::Check(args) => check::run(&cli.place, &args),
+        Command::CheckStore(args) => check::run_store(&cli.place, &args),
+        Command::Config(command) => config::run(&cli.place, command),
+        Command::Domain(command) => directory::domain(&cli.place, command),
+        Command::User(command) => directory::user(&cli.place, command),
+        Command::Alias(command) => directory::alias(&cli.place, command),
+        Command::Queue(command) => queue::run(&cli.place, command),
+        Command::Worker => crate::worker::main(&cli.place.home()),
+        Command::Spawner => serve::spawner(&cli.place),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("postino: {error:#}");
+            1
+        }
+    }
+}
+
+/// Loads the configuration or says, file by file, what is wrong.
+pub(crate) fn load(home: &std::path::Path) -> anyhow::Result<postino_control::Config> {
+    match postino_control::load(home) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                eprintln!("warning: {warning}");
+            }
+            Ok(loaded.config)
+        }
+        Err(problems) => {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            anyhow::bail!("the configuration in {} cannot be used:\n  {}", home.join("control").display(), lines.join("\n  "))
+        }
+    }
+}
+
+/// Prints a value as JSON.
+pub(crate) fn print_json(value: &serde_json::Value) {
+    use std::io::Write as _;
+    // A reader that closed its end is not an error of ours.
+    let _ = writeln!(std::io::stdout(), "{value:#}");
+}
+
+/// Prints one line; a closed reader is not an error.
+pub(crate) fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,93 @@
+//! `postino serve` and its hidden parts: chooses between supervisor (root) and a single uid.
+
+use super::Place;
+use anyhow::Context;
+use clap::Args;
+use postino_control::Config;
+use postino_spawn::{ChildLimits, Ids, PrivilegeGain, Settings};
+use std::path::Path;
+use std::process::Command;
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  postino serve\n  postino serve --home /var/qmail\n  kill -HUP PID     reread control/ and certificates\n  kill -ALRM PID    try the whole queue now\n\nAs root it binds the ports, then works as the account `user` of server.toml. Without root it serves under its own uid."
+)]
+pub(crate) struct ServeArgs {}
+
+/// Runs the server until it is stopped.
+pub(crate) fn run(place: &Place, _args: &ServeArgs) -> anyhow::Result<i32> {
+    let home = place.home();
+    // So that children and the process list name the home in one form.
+    reexec_with_home(place, &home)?;
+    let config = super::load(&home)?;
+    serve(&config)
+}
+
+/// `postino serve` without `--home` starts itself again with it, so that every process of a home can be told from others'.
+fn reexec_with_home(place: &Place, home: &Path) -> anyhow::Result<()> {
+    use std::os::unix::process::CommandExt as _;
+    let named =
+        std::env::args_os().skip(1).zip(std::env::args_os().skip(2)).any(|(flag, value)| flag == "--home" && Path::new(&value) == home);
+    if named || std::env::var_os("LISTEN_PID").is_some() {
+        return Ok(());
+    }
+    let _ = place;
+    let error = Command::new("/proc/self/exe").arg0("postino").arg("serve").arg("--home").arg(home).exec();
+    Err(error).context("cannot start anew")
+}
+
+/// Serves with a configuration that is loaded already.
+pub(crate) fn serve(config: &Config) -> anyhow::Result<i32> {
+    raise_limits();
+    let bound = crate::bind::all(config)?;
+    if nix::unistd::geteuid().is_root() {
+        return crate::supervise::run(config, bound);
+    }
+    crate::home::prepare(config, None)?;
+    let (mut spawner, link) = crate::supervise::start_spawner(config)?;
+    crate::bind::write_pid_file(&config.home)?;
+    let result = crate::worker::run(crate::worker::Parts { config: config.clone(), bound, link });
+    let _ = spawner.kill();
+    let _ = spawner.wait();
+    result
+}
+
+/// The worker and its connections need descriptors; the soft limit is often 1024.
+fn raise_limits() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let wanted = hard.min(65536);
+        // A refusal leaves the old limit; connections are then refused earlier.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard);
+    }
+}
+
+/// The spawner process: its socket is standard input.
+pub(crate) fn spawner(place: &Place) -> anyhow::Result<i32> {
+    let config = super::load(&place.home())?;
+    crate::worker::die_with_parent();
+    let socket = postino_spawn::socket_from_stdin().context("the spawner's socket")?;
+    postino_spawn::serve(socket, &settings(&config)).context("spawner")?;
+    Ok(0)
+}
+
+fn settings(config: &Config) -> Settings {
+    let own = |word: &str| vec!["/proc/self/exe".into(), word.into()];
+    let programs = &config.server.programs;
+    let nobody = nix::unistd::User::from_name("qmailp").ok().flatten().or_else(|| nix::unistd::User::from_name("nobody").ok().flatten());
+    Settings {
+        home: config.home.clone(),
+        child: own(postino_local::CHILD_WORD),
+        getpw: own(postino_local::GETPW_WORD),
+        getpw_ids: nobody.map_or(Ids { uid: 65534, gid: 65534 }, |u| Ids { uid: u.uid.as_raw(), gid: u.gid.as_raw() }),
+        minuid: config.server.minuid,
+        concurrency: config.concurrency_local.max(1),
+        timeout: programs.timeout,
+        limits: ChildLimits {
+            memory_bytes: programs.memory_bytes,
+            processes: programs.processes,
+            file_bytes: programs.file_bytes,
+            gain: PrivilegeGain::Refused,
+        },
+    }
+}

@@ -1,0 +1,151 @@
+//! The only place that chooses adapters: which queue, directory, resolver and deliverers stand behind the ports.
+
+use anyhow::{Context, bail};
+use postino_control::resolved::TlsIdentity;
+use postino_control::{Config, Live};
+use postino_local::spawn_link::SpawnLink;
+use postino_ports::clock::Clock;
+use postino_ports::directory::Directory;
+use postino_ports::dns::Dns;
+use postino_ports::event::Events;
+use postino_ports::maildrop::Maildrops;
+use postino_ports::queue::Queue;
+use postino_queue::{QueueOptions, QueueStore};
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Everything that the worker serves with.
+pub(crate) struct House {
+    pub(crate) live: Live,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) events: Arc<dyn Events>,
+    pub(crate) store: Arc<QueueStore>,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) dns: Arc<dyn Dns>,
+    pub(crate) maildrops: Arc<dyn Maildrops>,
+    pub(crate) tls: Arc<postino_net::ServerTls>,
+    pub(crate) scheduler: Arc<postino_send::Scheduler>,
+    pub(crate) spawn: SpawnLink,
+}
+
+/// Builds the house. `link` is our end of the spawner's socket. Must run inside the runtime.
+pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> anyhow::Result<House> {
+    let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock::new());
+    let tls = Arc::new(postino_net::ServerTls::new(&identities(&config, &[], clock.now())?).context("TLS")?);
+    let store = open_queue(&config, Arc::clone(&clock))?;
+    let queue: Arc<dyn Queue> = store.clone();
+    let dns: Arc<dyn Dns> = Arc::new(postino_net::dns::Resolver::new(&config.server.remote.dns_servers).context("DNS resolver")?);
+    let temporary = config.home.join("queue");
+    let live = Live::new(config);
+    let directory: Arc<dyn Directory> = Arc::new(postino_directory::VpopmailDirectory::new(live.clone(), Arc::clone(&clock)));
+    let spawn = SpawnLink::start(link, live.get().concurrency_local, &temporary).context("the link to the spawner")?;
+    let local_ports = postino_local::mailbox::Ports {
+        directory: Arc::clone(&directory),
+        spawn: Arc::new(spawn.clone()),
+        disk: Arc::new(postino_disk::real::RealDisk::default()),
+        quota: Arc::new(postino_local::mailbox::NoQuota),
+    };
+    let local = Arc::new(postino_local::mailbox::LocalDelivery::new(local_ports, live.clone(), clock.now()));
+    let remote = postino_remote::Remote::new(postino_remote::RemoteParts {
+        live: live.clone(),
+        dns: Arc::clone(&dns),
+        clock: Arc::clone(&clock),
+        events: Arc::clone(&events),
+        relay_trust: relay_trust(),
+    })
+    .context("remote delivery")?;
+    let remote = Arc::new(remote);
+    let scheduler = Arc::new(postino_send::Scheduler::new(postino_send::Parts {
+        queue: Arc::clone(&queue),
+        local,
+        remote,
+        config: live.clone(),
+        clock: Arc::clone(&clock),
+        events: Arc::clone(&events),
+        uid: rustix::process::geteuid().as_raw(),
+    }));
+    let maildrops: Arc<dyn Maildrops> = Arc::new(postino_store::MaildirStore::new(Arc::clone(&clock)));
+    Ok(House { live, clock, events, store, queue, directory, dns, maildrops, tls, scheduler, spawn })
+}
+
+/// A smarthost that gets a password must show a certificate that the system trusts.
+fn relay_trust() -> postino_remote::RelayTrust {
+    let bundles = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+    let named = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
+    let found = named.into_iter().chain(bundles.map(std::path::PathBuf::from)).find_map(|path| {
+        let pem = std::fs::read(path).ok()?;
+        postino_remote::RelayTrust::from_pem(&pem).ok()
+    });
+    // Without a bundle nothing is trusted: mail for such a smarthost waits and says why, the password stays here.
+    found.unwrap_or_else(|| postino_remote::RelayTrust::Roots(Arc::new(rustls::RootCertStore::empty())))
+}
+
+/// Opens the queue of a home. Fails when another process has it.
+pub(crate) fn open_queue(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<QueueStore>> {
+    let limits = &config.server.limits;
+    let options = QueueOptions {
+        dir: config.home.join("queue"),
+        inline_body_bytes: limits.inline_body_bytes,
+        body_memory_bytes: limits.body_memory_bytes,
+        disk_reserve_bytes: limits.disk_reserve_bytes,
+        message_bytes_max: limits.message_bytes_max,
+        clock,
+    };
+    QueueStore::open(options).with_context(|| format!("cannot open the queue in {}", config.home.join("queue").display()))
+}
+
+/// The offline check.
+pub(crate) fn check_queue(home: &Path, repair: bool) -> anyhow::Result<postino_queue::Report> {
+    let repair = if repair { postino_queue::Repair::Yes } else { postino_queue::Repair::No };
+    postino_queue::check(home, repair).with_context(|| format!("cannot check the queue of {}", home.display()))
+}
+
+/// Certificates in force: those of server.toml (keys that only root may read come from the staged copy), else the self-made one.
+pub(crate) fn identities(config: &Config, more_names: &[String], now: postino_types::Time) -> anyhow::Result<Vec<TlsIdentity>> {
+    if config.server.tls.is_empty() {
+        return Ok(vec![ensure_self_made(config, more_names, now)?]);
+    }
+    let staged = |index: usize, identity: &TlsIdentity| {
+        let copy = crate::home::staged_key(config, index);
+        let readable = std::fs::File::open(&identity.key).is_ok();
+        TlsIdentity { key: if readable { identity.key.clone() } else { copy }, ..identity.clone() }
+    };
+    Ok(config.server.tls.iter().enumerate().map(|(index, identity)| staged(index, identity)).collect())
+}
+
+/// Makes the certificate of a new home, owned by the worker.
+pub(crate) fn self_made(config: &Config, more_names: &[String]) -> anyhow::Result<()> {
+    let now = crate::clock::SystemClock::new().now();
+    ensure_self_made(config, more_names, now)?;
+    crate::home::prepare(config, owner(config)?)
+}
+
+fn ensure_self_made(config: &Config, more_names: &[String], now: postino_types::Time) -> anyhow::Result<TlsIdentity> {
+    let mut names = vec![config.me.clone()];
+    names.extend_from_slice(more_names);
+    let made = postino_net::tls::ensure_self_made(&config.home.join("tls"), &names, &[], now).context("cannot make a certificate")?;
+    Ok(made.identity)
+}
+
+/// uid and gid of the worker when we are root; `None` when everything is ours anyway.
+pub(crate) fn owner(config: &Config) -> anyhow::Result<Option<(u32, u32)>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    let name = &config.server.user;
+    let user = nix::unistd::User::from_name(name).ok().flatten();
+    let Some(user) = user else {
+        bail!(
+            "account {name:?} (server.toml: user) does not exist; make it with: useradd --system --no-create-home --shell /usr/sbin/nologin {name}"
+        )
+    };
+    Ok(Some((user.uid.as_raw(), user.gid.as_raw())))
+}
+
+/// Addresses of this host's interfaces, as far as the configuration names them; connections add their own.
+pub(crate) fn own_addresses(config: &Config) -> Arc<[IpAddr]> {
+    config.server.remote.own_addresses.clone().into()
+}

@@ -1,0 +1,197 @@
+//! Local injection: `run/queue.sock` (mode 0666; the kernel names the caller) and the drop directory that `qmail-queue` uses while no server runs.
+//! Puts messages through the queue's one door; never trusts a uid that a client writes.
+
+use postino_control::Live;
+use postino_local::inject::{DROP_HEADER_BYTES, DropHead, RawEnvelope, SocketPart, SocketReader, decode_drop_head, drop_head_bytes};
+use postino_message::received::{InvokedBy, qmail_received};
+use postino_ports::clock::Clock;
+use postino_ports::event::{Event, Events};
+use postino_ports::queue::{AcceptError, BodyWriter, NewEntry, Queue};
+use postino_types::{BodyKind, DsnWish, Envelope, Origin, QueueId, Time};
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Injections at once; more wait in the socket's backlog.
+const INJECTIONS_MAX: usize = 64;
+/// An injector that says nothing for so long is dropped.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// What injection needs.
+#[derive(Clone)]
+pub(crate) struct Door {
+    /// The queue.
+    pub(crate) queue: Arc<dyn Queue>,
+    /// Configuration, for routing.
+    pub(crate) live: Live,
+    /// Time.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Operator's view.
+    pub(crate) events: Arc<dyn Events>,
+}
+
+impl Door {
+    fn entry(&self, raw: &RawEnvelope, uid: u32, pid: u32, arrived: Time) -> NewEntry {
+        let config = self.live.get();
+        let recipients = raw.recipients.iter().map(|a| postino_policy::route::make_recipient(&config, a)).collect();
+        let envelope = Envelope {
+            sender: raw.sender.clone(),
+            recipients,
+            body: BodyKind::EightBit,
+            utf8: raw.sender.as_bytes().iter().chain(raw.recipients.iter().flat_map(|r| r.as_bytes())).any(|b| !b.is_ascii()),
+            dsn: DsnWish::default(),
+            require_tls: false,
+        };
+        let prepend = qmail_received(pid, InvokedBy::Uid(uid), arrived);
+        NewEntry {
+            envelope,
+            origin: Origin::Local { uid },
+            prepend: prepend.into(),
+            arrived,
+            expires: arrived.plus_secs(config.queue_lifetime_s),
+        }
+    }
+}
+
+/// Serves the socket until the listener fails.
+pub(crate) async fn serve(listener: tokio::net::UnixListener, door: Door) {
+    let places = Arc::new(tokio::sync::Semaphore::new(INJECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else { return };
+        let door = door.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            let mut stream = stream;
+            let (code, text) = match conversation(&mut stream, &door).await {
+                Ok(id) => (0, id.to_string()),
+                Err((code, text)) => (code, text),
+            };
+            let mut reply = vec![code];
+            reply.extend_from_slice(text.as_bytes());
+            // An injector that is gone has no use for the answer; the message is safe or refused all the same.
+            let _ = stream.write_all(&reply).await;
+        });
+    }
+}
+
+fn refusal(error: &AcceptError) -> (u8, String) {
+    let code = match error {
+        AcceptError::DiskFull | AcceptError::Io(_) => 53,
+        AcceptError::TooBig(_) => 31,
+        AcceptError::Busy | AcceptError::Stopping => 71,
+    };
+    (code, error.to_string())
+}
+
+async fn conversation(stream: &mut tokio::net::UnixStream, door: &Door) -> Result<QueueId, (u8, String)> {
+    let broken = |what: &dyn std::fmt::Display| (54u8, what.to_string());
+    let peer = stream.peer_cred().map_err(|e| (81, e.to_string()))?;
+    let pid = peer.pid().and_then(|p| u32::try_from(p).ok()).unwrap_or(0);
+    let limit = door.live.get().server.limits.message_bytes_max;
+    let mut reader = SocketReader::new();
+    let mut buffer = vec![0u8; 65536];
+    let mut envelope = None;
+    let mut writer: Option<Box<dyn BodyWriter>> = None;
+    loop {
+        let n =
+            tokio::time::timeout(IDLE, stream.read(&mut buffer)).await.map_err(|_| (52, "timeout".to_owned()))?.map_err(|e| broken(&e))?;
+        if n == 0 {
+            return Err((54, "the message ended too early".into()));
+        }
+        reader.feed(buffer.get(..n).unwrap_or_default());
+        while let Some(part) = reader.next_part().map_err(|e| (u8::try_from(e.exit_code()).unwrap_or(81), e.to_string()))? {
+            match part {
+                SocketPart::Envelope(raw) => {
+                    envelope = Some(raw);
+                    writer = Some(door.queue.begin(None).map_err(|e| refusal(&e))?);
+                }
+                SocketPart::Body(bytes) => {
+                    let writer = writer.as_mut().ok_or((91, "no envelope".to_owned()))?;
+                    writer.write(&bytes).map_err(|e| refusal(&e))?;
+                    if writer.len() > limit {
+                        return Err((31, format!("message exceeds {limit} bytes")));
+                    }
+                }
+                SocketPart::End => {
+                    let (Some(raw), Some(writer)) = (envelope.take(), writer.take()) else { return Err((91, "no envelope".into())) };
+                    let entry = door.entry(&raw, peer.uid(), pid, door.clock.now());
+                    return writer.commit(entry).await.map_err(|e| refusal(&e));
+                }
+            }
+        }
+    }
+}
+
+/// Looks into the drop directory now and every few seconds, until the task is ended.
+pub(crate) async fn watch_drop(drop_dir: std::path::PathBuf, door: Door) {
+    loop {
+        if let Err(e) = take_in_all(&drop_dir, &door).await {
+            door.events.emit(&Event::Warning { what: "cannot read the drop directory", detail: &format!("{}: {e}", drop_dir.display()) });
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+async fn take_in_all(drop_dir: &Path, door: &Door) -> std::io::Result<()> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(drop_dir)? {
+        let name = entry?.file_name();
+        // Names that begin with a dot are not finished yet.
+        if !name.as_encoded_bytes().starts_with(b".") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    for name in names {
+        let path = drop_dir.join(&name);
+        if let Err(e) = take_in(&path, door).await {
+            door.events.emit(&Event::Warning { what: "cannot take in a dropped message", detail: &format!("{}: {e}", path.display()) });
+        }
+    }
+    Ok(())
+}
+
+/// One dropped file: into the queue first, then removed. A crash between the two repeats the message, never loses it.
+async fn take_in(path: &Path, door: &Door) -> Result<(), String> {
+    let door_for_read = door.clone();
+    let source = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || read_drop(&source, &door_for_read)).await.map_err(|e| e.to_string())?;
+    let (head, uid, writer) = read?;
+    let entry = door.entry(&head.envelope, uid, head.pid, head.arrived.min(door.clock.now()));
+    writer.commit(entry).await.map_err(|e| e.to_string())?;
+    std::fs::remove_file(path).map_err(|e| e.to_string())
+}
+
+fn read_drop(path: &Path, door: &Door) -> Result<(DropHead, u32, Box<dyn BodyWriter>), String> {
+    let text = |e: std::io::Error| e.to_string();
+    let mut file = std::fs::OpenOptions::new().read(true).custom_flags(no_follow()).open(path).map_err(text)?;
+    let meta = file.metadata().map_err(text)?;
+    if !meta.is_file() || meta.nlink() != 1 {
+        return Err("not a plain file with one name".into());
+    }
+    let mut start = [0u8; DROP_HEADER_BYTES];
+    file.read_exact(&mut start).map_err(text)?;
+    let whole = drop_head_bytes(&start).map_err(|e| e.to_string())?;
+    let mut head = start.to_vec();
+    head.resize(whole, 0);
+    file.read_exact(head.get_mut(DROP_HEADER_BYTES..).unwrap_or_default()).map_err(text)?;
+    let head = decode_drop_head(&head).map_err(|e| e.to_string())?;
+    let mut writer = door.queue.begin(Some(meta.len())).map_err(|e| e.to_string())?;
+    let mut buffer = vec![0u8; 65536];
+    loop {
+        let n = file.read(&mut buffer).map_err(text)?;
+        if n == 0 {
+            break;
+        }
+        writer.write(buffer.get(..n).unwrap_or_default()).map_err(|e| e.to_string())?;
+    }
+    Ok((head, meta.uid(), writer))
+}
+
+fn no_follow() -> i32 {
+    i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0)
+}

@@ -1,0 +1,32 @@
+//! `postino`: the server and its command line. Chooses the adapters behind the ports; the rooms know only ports.
+
+mod bind;
+mod cli;
+mod clock;
+mod compose;
+mod control_socket;
+mod events;
+mod home;
+mod http;
+mod inject;
+mod log_writer;
+mod metrics;
+mod sandbox;
+mod supervise;
+mod worker;
+
+fn main() {
+    // The spawner starts this very program for each delivery; nothing else may happen first.
+    if let Some(code) = postino_local::child_program() {
+        std::process::exit(code);
+    }
+    // Rust ignores SIGPIPE, so a closed reader of our output is an error, not a death; SIGXFSZ likewise must be an error of write(2).
+    ignore_file_size_signal();
+    std::process::exit(cli::run());
+}
+
+#[allow(unsafe_code)] // sigaction has no safe form
+fn ignore_file_size_signal() {
+    // SAFETY: SIG_IGN installs no handler code; done before any thread exists.
+    let _ = unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGXFSZ, nix::sys::signal::SigHandler::SigIgn) };
+}

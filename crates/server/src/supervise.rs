@@ -1,0 +1,150 @@
+//! The root part of `postino serve`: binds the listeners, starts spawner and worker, passes signals on, waits. Reads no byte of mail.
+//! Without root there is no supervisor: `serve` starts the spawner and becomes the worker.
+
+use crate::bind::{self, Bound};
+use anyhow::{Context, bail};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use postino_control::Config;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Environment variable that carries the worker's descriptors: `kind=fd,kind=fd`.
+pub(crate) const ENV_LISTENERS: &str = "POSTINO_LISTENERS";
+/// Environment variable that carries the spawner socket's descriptor.
+pub(crate) const ENV_SPAWNER: &str = "POSTINO_SPAWNER";
+
+/// Starts the spawner with one end of a socket pair; returns it and the worker's end.
+pub(crate) fn start_spawner(config: &Config) -> anyhow::Result<(Child, OwnedFd)> {
+    let (ours, theirs) = postino_spawn::pair().context("cannot make the spawner's socket")?;
+    let mut command = own_program("spawner");
+    command.arg("--home").arg(&config.home).stdin(Stdio::from(theirs));
+    let child = command.process_group(0).spawn().context("cannot start the spawner")?;
+    Ok((child, ours))
+}
+
+/// Runs as root until the worker or the spawner ends; returns the exit code.
+pub(crate) fn run(config: &Config, bound: Vec<Bound>) -> anyhow::Result<i32> {
+    let user = nix::unistd::User::from_name(&config.server.user).ok().flatten().with_context(|| {
+        format!("user {:?} (server.toml: user) does not exist; make it with: useradd --system --no-create-home {0}", config.server.user)
+    })?;
+    if user.uid.is_root() {
+        bail!("server.toml: user = {:?} is root; the worker must be another account", config.server.user);
+    }
+    crate::home::prepare(config, Some((user.uid.as_raw(), user.gid.as_raw())))?;
+    crate::home::stage_keys(config, user.uid.as_raw(), user.gid.as_raw())?;
+    let signals = signal_set();
+    signals.thread_block().context("cannot block signals")?;
+    let (mut spawner, link) = start_spawner(config)?;
+    let mut worker = start_worker(config, bound, link, user.uid.as_raw(), user.gid.as_raw())?;
+    bind::write_pid_file(&config.home)?;
+    let code = watch(config, &mut worker, &mut spawner, &signals);
+    // Whatever ended first, the other must not outlive it.
+    let _ = spawner.kill();
+    let _ = worker.kill();
+    let _ = spawner.wait();
+    let _ = worker.wait();
+    Ok(code)
+}
+
+fn signal_set() -> SigSet {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGALRM, Signal::SIGCHLD] {
+        signals.add(signal);
+    }
+    signals
+}
+
+fn start_worker(config: &Config, bound: Vec<Bound>, link: OwnedFd, uid: u32, gid: u32) -> anyhow::Result<Child> {
+    keep_over_exec(&link)?;
+    for listener in &bound {
+        keep_over_exec(listener.socket.as_fd())?;
+    }
+    let mut command = own_program("worker");
+    command
+        .arg("--home")
+        .arg(&config.home)
+        .env(ENV_LISTENERS, bind::describe(&bound))
+        .env(ENV_SPAWNER, link.as_raw_fd().to_string())
+        .uid(uid)
+        .gid(gid)
+        .current_dir("/");
+    // std drops the supplementary groups when it sets a uid as root.
+    let child = command.spawn().context("cannot start the worker")?;
+    Ok(child)
+}
+
+fn own_program(word: &str) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("postino").arg(word);
+    for (name, _) in std::env::vars_os() {
+        // The children need no word of our environment but the service manager's socket and the test home.
+        if name != "NOTIFY_SOCKET" && name != "POSTINO_HOME" && name != "RUST_BACKTRACE" && name != "PATH" {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+fn keep_over_exec(fd: impl AsFd) -> anyhow::Result<()> {
+    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).context("cannot pass a descriptor on")
+}
+
+fn watch(config: &Config, worker: &mut Child, spawner: &mut Child, signals: &SigSet) -> i32 {
+    let worker_pid = pid_of(worker);
+    let spawner_pid = pid_of(spawner);
+    loop {
+        let signal = match signals.wait() {
+            Ok(signal) => signal,
+            Err(_) => continue,
+        };
+        match signal {
+            Signal::SIGCHLD => {
+                if let Some(code) = reap(worker_pid, spawner_pid) {
+                    return code;
+                }
+            }
+            Signal::SIGHUP => {
+                restage_keys(&config.home);
+                let _ = nix::sys::signal::kill(worker_pid, Signal::SIGHUP);
+            }
+            other => {
+                let _ = nix::sys::signal::kill(worker_pid, other);
+            }
+        }
+    }
+}
+
+fn restage_keys(home: &Path) {
+    let Ok(loaded) = postino_control::load(home) else { return };
+    let Ok(Some(user)) = nix::unistd::User::from_name(&loaded.config.server.user) else { return };
+    if let Err(e) = crate::home::stage_keys(&loaded.config, user.uid.as_raw(), user.gid.as_raw()) {
+        eprintln!("warning: {e:#}; the old key stays in use");
+    }
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX))
+}
+
+/// Collects ended children. `Some(exit code)` when worker or spawner is gone.
+fn reap(worker: Pid, spawner: Pid) -> Option<i32> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == worker => return Some(code),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == worker => {
+                eprintln!("alert: the worker died of {signal}; ending, the service manager starts anew");
+                return Some(111);
+            }
+            Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) if pid == spawner => {
+                eprintln!("alert: the spawner is gone; ending, the service manager starts anew");
+                return Some(111);
+            }
+            Ok(WaitStatus::StillAlive) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! End to end: the real binary in a temporary home, real clients and servers of Debian's packages on loopback. One scenario a file.
+
+mod client;
+mod house;
+
+mod crash_kill;
+mod limits;
+mod mail_in_and_out;
+mod peers;
+mod running;
+mod system_users;
