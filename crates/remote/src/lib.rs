@@ -1,1 +1,21 @@
-//! placeholder
+//! Remote delivery: routes (smtproutes, address literals, MX), connections with TLS and reuse, SMTP transactions, and what became of each
+//! recipient. `send` calls it through `ports::deliver::Deliver`; it never touches the queue, a mailbox or a control file.
+#![forbid(unsafe_code)]
+
+mod connection;
+mod deliver;
+mod message;
+mod mx;
+mod open;
+mod own;
+mod pool;
+mod remembered;
+mod report;
+mod route;
+mod stream;
+mod tls;
+mod transact;
+mod verp;
+
+pub use deliver::{ConnectionCount, Remote, RemoteParts};
+pub use tls::{RelayTrust, TrustError};
