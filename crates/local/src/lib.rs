@@ -2,6 +2,7 @@
 //! the user ([`qmail_local`]). Returns outcomes; never touches the queue, never speaks SMTP.
 #![forbid(unsafe_code)]
 
+pub mod drop_file;
 pub mod error_text;
 pub mod getpw;
 mod host_name;

@@ -124,10 +124,10 @@ impl LocalDelivery {
             Resolution::Mailbox(mailbox) => {
                 let Ok(to) = Address::from_bytes(mailbox.address.as_bytes()) else { return odd_directory() };
                 let place = Place { maildir: mailbox.maildir.clone(), uid: mailbox.uid, account: Some(mailbox) };
-                self.into_maildir(case, &to, place).await
+                self.to_maildir(case, &to, place).await
             }
             Resolution::Directory { maildir, uid, gid: _, delivered_to } => {
-                self.into_maildir(case, &delivered_to, Place { maildir, uid, account: None }).await
+                self.to_maildir(case, &delivered_to, Place { maildir, uid, account: None }).await
             }
             Resolution::DotQmail(dot) => self.through_spawner(case, dot).await,
             Resolution::Forward { to, delivered_to, uid } => forwarded(case, &to, &delivered_to, uid),
@@ -137,7 +137,7 @@ impl LocalDelivery {
         }
     }
 
-    async fn into_maildir(&self, case: &Case<'_>, to: &Address, place: Place) -> DeliveryOutcome {
+    async fn to_maildir(&self, case: &Case<'_>, to: &Address, place: Place) -> DeliveryOutcome {
         if place.uid != self.names.uid {
             let text = "Mailbox belongs to another user than the server's: control/vpopmail-home and users/assign must agree. (#4.3.5)\n";
             return DeliveryOutcome::deferred(TempStatus::new(3, 5), text);

@@ -65,6 +65,12 @@ impl SpawnLink {
         Ok(Self { shared })
     }
 
+    /// Ends the link: the spawner reads the end of the socket, lets its children finish and ends.
+    pub fn close(&self) {
+        // Fails only when it is closed already.
+        let _ = rustix::net::shutdown(&self.shared.socket, rustix::net::Shutdown::Both);
+    }
+
     /// Returns when the spawner is gone: the process should then end (the supervisor starts both anew).
     pub async fn closed(&self) {
         let mut closed = self.shared.closed.subscribe();

@@ -9,16 +9,27 @@ use rustix::net::{
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A connected pair: one end for the worker, one for the spawner (its standard input).
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
-/// The spawner's end when the supervisor made it the standard input; a close-on-exec copy, so that no child inherits it.
+/// The spawner's end when the supervisor made it the standard input: a close-on-exec copy. Every other descriptor above 2 that the process
+/// inherited is closed: listeners and keys of the supervisor are no child's business. For the spawner's own process, at its start, before
+/// anything of it holds a descriptor.
 pub fn socket_from_stdin() -> io::Result<OwnedFd> {
-    Ok(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?)
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let mut inherited = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let number: Option<RawFd> = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        inherited.extend(number.filter(|&fd| fd > 2 && fd != socket.as_raw_fd()));
+    }
+    for fd in inherited {
+        let _ = nix::unistd::close(fd); // the listing's own is closed already
+    }
+    Ok(socket)
 }
 
 /// Sends one packet, with a file descriptor when there is one. Waits while the socket is full.

@@ -83,3 +83,58 @@ pub(crate) fn check(user: &User, own: u32, settings: &Settings) -> Result<(), Re
     }
     if user.uid < settings.minuid { Err(LOW_UID) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{ChildLimits, Ids, PrivilegeGain};
+    use std::time::Duration;
+
+    fn settings() -> Settings {
+        Settings {
+            home: PathBuf::from("/none"),
+            child: Vec::new(),
+            getpw: Vec::new(),
+            getpw_ids: Ids { uid: 65534, gid: 65534 },
+            minuid: 100,
+            concurrency: 1,
+            timeout: Duration::from_secs(1),
+            limits: ChildLimits { memory_bytes: 0, processes: 0, file_bytes: 0, gain: PrivilegeGain::Refused },
+        }
+    }
+
+    fn user(uid: u32) -> User {
+        User { name: b"joe".to_vec(), uid, gid: uid, home: PathBuf::from("/h"), dash: Vec::new(), ext: Vec::new() }
+    }
+
+    #[test]
+    fn who_may_receive_from_whom() {
+        for (uid, own, want) in [
+            (0, 0, Err(ROOT)),
+            (99, 0, Err(LOW_UID)),
+            (100, 0, Ok(())),
+            (1000, 1000, Ok(())),
+            (1001, 1000, Err(OTHER_UID)),
+            (0, 1000, Err(OTHER_UID)),
+        ] {
+            assert_eq!(check(&user(uid), own, &settings()), want, "uid {uid} by {own}");
+        }
+    }
+
+    #[test]
+    fn answers_of_the_lookup_that_are_not_whole_are_no_user() {
+        let answer = b"joe\x001000\x00100\x00/home/joe\x00-\x00Ext-x\x00";
+        let parsed = parse(answer).unwrap();
+        assert_eq!((parsed.uid, parsed.gid, parsed.ext.as_slice()), (1000, 100, &b"Ext-x"[..]));
+        assert_eq!(parse(b"joe\x001000\x00100\x00/home/joe\x00\x00\x00").map(|u| (u.dash, u.ext)), Some((Vec::new(), Vec::new())));
+        for bad in [
+            &b""[..],
+            b"joe",
+            b"joe\x00-1\x00100\x00/h\x00\x00\x00",
+            b"joe\x00x\x00100\x00/h\x00\x00\x00",
+            b"a\x001\x001\x00/h\x00\x00\x00\x00\x00",
+        ] {
+            assert_eq!(parse(bad), None, "{bad:?}");
+        }
+    }
+}

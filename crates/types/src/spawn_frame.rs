@@ -241,9 +241,16 @@ fn take_u64(rest: &mut &[u8]) -> Result<u64, FrameError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn request() -> Request {
-        Request { id: 7, local: b"joe-x".to_vec(), host: b"h.test".to_vec(), sender: b"s@x".to_vec(), default_delivery: b"./Maildir/".to_vec() }
+        Request {
+            id: 7,
+            local: b"joe-x".to_vec(),
+            host: b"h.test".to_vec(),
+            sender: b"s@x".to_vec(),
+            default_delivery: b"./Maildir/".to_vec(),
+        }
     }
 
     #[test]
@@ -283,5 +290,28 @@ mod tests {
             body.extend_from_slice(part.chunk);
         }
         assert_eq!(Report::decode(&body), Ok(report));
+    }
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(1u8.., 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn forwards_come_back(list in proptest::collection::vec((bytes(), bytes(), proptest::collection::vec(bytes(), 0..5)), 0..5)) {
+            let forwards: Vec<Forward> = list.into_iter().map(|(sender, delivered_to, to)| Forward { sender, delivered_to, to }).collect();
+            prop_assert_eq!(decode_forwards(&encode_forwards(&forwards).unwrap()), Ok(forwards));
+        }
+
+        #[test]
+        fn no_bytes_make_a_decoder_panic(tail in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for magic in [&b""[..], REQUEST_MAGIC, REPORT_MAGIC] {
+                let packet = [magic, tail.as_slice()].concat();
+                drop(Request::decode(&packet));
+                drop(report_packet(&packet));
+                drop(Report::decode(&packet));
+                drop(decode_forwards(&packet));
+            }
+        }
     }
 }

@@ -45,10 +45,9 @@ pub(super) fn deliver(disk: &dyn Disk, quota: &dyn QuotaGate, target: &Target) -
         Ok(false) => {}
         Err(error) => return deferred(&error, "read message"),
     }
-    if let Some(mailbox) = &target.place.account {
-        if let Err(refused) = quota.admit(mailbox, target.content.message_bytes()) {
-            return DeliveryOutcome::failed(PermStatus::MAILBOX_FULL, line(refused.text));
-        }
+    let admitted = target.place.account.as_ref().map(|mailbox| quota.admit(mailbox, target.content.message_bytes()));
+    if let Some(Err(refused)) = admitted {
+        return DeliveryOutcome::failed(PermStatus::MAILBOX_FULL, line(refused.text));
     }
     match store(disk, target) {
         Ok(delivered) => {

@@ -26,6 +26,7 @@ struct Orders {
 /// The child's whole life. Returns the exit code.
 #[must_use]
 pub fn main(args: &[OsString]) -> i32 {
+    close_inherited();
     let Ok([message, out, mut control]) = standard_files() else { return exit::SOFT };
     let complain = |text: &str| {
         let _ = (&out).write_all(text.as_bytes());
@@ -66,6 +67,15 @@ fn parse(word: &str) -> Option<Orders> {
         file_bytes,
         may_gain: gain == 1,
     })
+}
+
+/// Closes what came with exec beside the three: the spawner passes nothing else on, so this is the second lock on the same door.
+fn close_inherited() {
+    let Ok(list) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers: Vec<std::os::fd::RawFd> = list.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for fd in numbers.into_iter().filter(|&fd| fd > 2) {
+        let _ = nix::unistd::close(fd); // the listing's own is closed already
+    }
 }
 
 /// Reads the ids back and tries to regain what must be gone: a setuid that silently failed is the worst bug this program can have.

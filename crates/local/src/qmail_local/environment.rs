@@ -72,14 +72,12 @@ impl Facts {
     }
 }
 
-/// A value that no shell takes for code or for two lines: CR, LF and NUL become `_`; an opening `() {`, which some shells take for a function,
-/// begins with `_` instead of `(`. Everything else stays as it is: programs compare addresses.
+/// A value that no shell takes for code or for two lines: CR, LF and NUL become `_`; a value that begins with `()`, which some shells take for a
+/// function, begins with `_)` instead. Everything else stays as it is: programs compare addresses.
 fn harmless(value: &[u8]) -> Vec<u8> {
     let mut out: Vec<u8> = value.iter().map(|&b| if matches!(b, b'\r' | b'\n' | 0) { b'_' } else { b }).collect();
-    if out.starts_with(b"()") {
-        if let Some(first) = out.first_mut() {
-            *first = b'_';
-        }
+    if let [first @ b'(', b')', ..] = out.as_mut_slice() {
+        *first = b'_';
     }
     out
 }

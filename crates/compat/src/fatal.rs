@@ -1,0 +1,38 @@
+//! How the historical programs complain: `PROGRAM: fatal: TEXT` on standard error and an exit code. Used by every program here.
+
+use postino_local::error_text::error_text;
+use postino_types::exit;
+use std::io::{self, Write};
+
+/// The end of a program.
+#[derive(Debug)]
+pub(crate) struct Fatal {
+    code: i32,
+    text: String,
+}
+
+impl Fatal {
+    /// Exit 111.
+    pub(crate) fn soft(text: impl Into<String>) -> Self {
+        Self { code: exit::SOFT, text: format!("fatal: {}", text.into()) }
+    }
+    /// Exit 111, `unable to WHAT: ERR`.
+    pub(crate) fn unable(what: &str, error: &io::Error) -> Self {
+        Self::soft(format!("unable to {what}: {}", error_text(error)))
+    }
+    /// Exit 100, `usage: TEXT`.
+    pub(crate) fn usage(text: &str) -> Self {
+        Self { code: exit::HARD, text: format!("usage: {text}") }
+    }
+}
+
+/// Turns a program's result into its exit code.
+pub(crate) fn main(name: &str, result: Result<(), Fatal>) -> i32 {
+    match result {
+        Ok(()) => exit::OK,
+        Err(fatal) => {
+            let _ = writeln!(io::stderr().lock(), "{name}: {}", fatal.text);
+            fatal.code
+        }
+    }
+}

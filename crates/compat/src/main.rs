@@ -1,0 +1,58 @@
+//! `postino-compat`: the historical programs in one small binary. The name it is called by (or the first word) picks the program. No tokio, no
+//! TLS: it is exec'ed for each message, under small memory limits.
+#![forbid(unsafe_code)]
+
+mod fatal;
+mod home;
+mod maildirmake;
+mod qmail;
+
+use postino_types::exit;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+
+/// A program: the words after its name in, the exit code out.
+type Program = fn(&[OsString]) -> i32;
+
+/// The programs, by name.
+const PROGRAMS: &[(&str, Program)] = &[
+    ("maildirmake", |args| fatal::main("maildirmake", maildirmake::run(args))),
+    ("qmail-getpw", qmail::getpw),
+    ("qmail-local", |args| postino_local::qmail_local::historical::main(args, &home::choose())),
+    ("qmail-newmrh", |_| fatal::main("qmail-newmrh", qmail::newmrh::run(&home::choose()))),
+    ("qmail-newu", |_| fatal::main("qmail-newu", qmail::newu::run(&home::choose()))),
+    ("qmail-queue", |_| qmail::queue::run(&home::choose())),
+];
+
+fn main() {
+    // First of all: as the spawner's child it must not do anything else.
+    if let Some(code) = postino_local::child_program() {
+        std::process::exit(code);
+    }
+    let args: Vec<OsString> = std::env::args_os().collect();
+    std::process::exit(dispatch(&args));
+}
+
+fn dispatch(args: &[OsString]) -> i32 {
+    let Some((called, rest)) = args.split_first() else { return usage() };
+    let called = Path::new(called).file_name().unwrap_or_default();
+    if let Some(program) = find(called.to_str()) {
+        return program(rest);
+    }
+    match rest.split_first() {
+        Some((word, rest)) => find(word.to_str()).map_or_else(usage, |program| program(rest)),
+        None => usage(),
+    }
+}
+
+fn find(name: Option<&str>) -> Option<Program> {
+    PROGRAMS.iter().find(|(known, _)| Some(*known) == name).map(|(_, program)| *program)
+}
+
+fn usage() -> i32 {
+    let names: Vec<&str> = PROGRAMS.iter().map(|(name, _)| *name).collect();
+    let mut err = std::io::stderr().lock();
+    let _ = writeln!(err, "postino-compat: usage: postino-compat PROGRAM [argument ...]\nprograms: {}", names.join(" "));
+    exit::USAGE
+}

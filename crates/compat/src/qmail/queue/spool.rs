@@ -1,0 +1,67 @@
+//! A body being read: memory while it is small, then an unlinked file. Needed because the envelope comes last and a dead server must not cost
+//! the message.
+
+use postino_local::inject::{CHUNK_BYTES_MAX, DROP_PATH};
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::io::Read;
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// Kept in memory up to this size, bytes: fits into the small memory limits that these programs run under.
+const MEMORY_BYTES_MAX: usize = 1 << 20;
+
+/// The body so far.
+#[derive(Debug)]
+pub(super) struct Spool {
+    memory: Vec<u8>,
+    file: Option<File>,
+    directory: PathBuf,
+}
+
+impl Spool {
+    pub(super) fn new(home: &Path) -> Self {
+        Self { memory: Vec::new(), file: None, directory: home.join(DROP_PATH) }
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            return file.write_all(bytes);
+        }
+        self.memory.extend_from_slice(bytes);
+        if self.memory.len() > MEMORY_BYTES_MAX {
+            let mut file = unlinked(&self.directory)?;
+            file.write_all(&self.memory)?;
+            self.memory = Vec::new();
+            self.file = Some(file);
+        }
+        Ok(())
+    }
+
+    /// Hands out the whole body in pieces of at most [`CHUNK_BYTES_MAX`] bytes.
+    pub(super) fn for_each_chunk(mut self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return self.memory.chunks(CHUNK_BYTES_MAX).try_for_each(take);
+        };
+        file.rewind()?;
+        let mut buffer = vec![0u8; CHUNK_BYTES_MAX];
+        loop {
+            let n = match file.read(&mut buffer) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            };
+            if n == 0 {
+                return Ok(());
+            }
+            take(buffer.get(..n).unwrap_or_default())?;
+        }
+    }
+}
+
+/// In the drop directory when it may be written, else where temporary files go.
+fn unlinked(directory: &Path) -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let open = |path: &Path| rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
+    let fd = open(directory).or_else(|_| open(&std::env::temp_dir()))?;
+    Ok(File::from(fd))
+}
