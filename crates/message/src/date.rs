@@ -4,9 +4,7 @@
 use postino_types::Time;
 use std::fmt::Write as _;
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 const DAY_S: i64 = 86_400;
 
@@ -39,16 +37,11 @@ impl Civil {
         let shifted = days + 719_468;
         let era = shifted.div_euclid(146_097);
         let day_of_era = shifted.rem_euclid(146_097);
-        let year_of_era =
-            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted_month = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-        let month = if shifted_month < 10 {
-            shifted_month + 3
-        } else {
-            shifted_month - 9
-        };
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
         Self {
             year,
@@ -62,17 +55,11 @@ impl Civil {
     }
 
     fn month_name(self) -> &'static str {
-        MONTHS
-            .get(usize::from(self.month).wrapping_sub(1))
-            .copied()
-            .unwrap_or("Jan")
+        MONTHS.get(usize::from(self.month).wrapping_sub(1)).copied().unwrap_or("Jan")
     }
 
     fn weekday_name(self) -> &'static str {
-        WEEKDAYS
-            .get(usize::from(self.weekday))
-            .copied()
-            .unwrap_or("Sun")
+        WEEKDAYS.get(usize::from(self.weekday)).copied().unwrap_or("Sun")
     }
 }
 
@@ -92,42 +79,21 @@ pub fn qmail_date(time: Time) -> String {
 pub fn push_qmail_date(out: &mut String, time: Time) {
     let c = Civil::of(time);
     // Writing to a String cannot fail.
-    let _ = write!(
-        out,
-        "{} {} {} {:02}:{:02}:{:02} -0000",
-        c.day,
-        c.month_name(),
-        c.year,
-        c.hour,
-        c.minute,
-        c.second
-    );
+    let _ = write!(out, "{} {} {} {:02}:{:02}:{:02} -0000", c.day, c.month_name(), c.year, c.hour, c.minute, c.second);
 }
 
 /// The form of the From_ line (mbox(5)): `Tue Nov 24 02:15:07 2026`, UTC.
 #[must_use]
 pub fn asctime(time: Time) -> String {
     let c = Civil::of(time);
-    format!(
-        "{} {} {:02} {:02}:{:02}:{:02} {}",
-        c.weekday_name(),
-        c.month_name(),
-        c.day,
-        c.hour,
-        c.minute,
-        c.second,
-        c.year
-    )
+    format!("{} {} {:02} {:02}:{:02}:{:02} {}", c.weekday_name(), c.month_name(), c.day, c.hour, c.minute, c.second, c.year)
 }
 
 /// `20261124021507`, for message identifiers.
 #[must_use]
 pub fn compact(time: Time) -> String {
     let c = Civil::of(time);
-    format!(
-        "{:04}{:02}{:02}{:02}{:02}{:02}",
-        c.year, c.month, c.day, c.hour, c.minute, c.second
-    )
+    format!("{:04}{:02}{:02}{:02}{:02}{:02}", c.year, c.month, c.day, c.hour, c.minute, c.second)
 }
 
 /// Seconds since the epoch of a UTC date. Dates beyond year 9999 are not made by mail.
@@ -147,18 +113,11 @@ pub fn from_civil(year: i64, month: u8, day: u8, second_of_day: i64) -> Time {
 #[must_use]
 pub fn parse(text: &[u8]) -> Option<Time> {
     let clean = without_comments(text.get(..text.len().min(200))?);
-    let mut words = clean
-        .split([' ', '\t', '\r', '\n', ','])
-        .filter(|w| !w.is_empty())
-        .peekable();
+    let mut words = clean.split([' ', '\t', '\r', '\n', ',']).filter(|w| !w.is_empty()).peekable();
     if words.peek()?.starts_with(|c: char| c.is_ascii_alphabetic()) {
         words.next();
     }
-    let day: u8 = words
-        .next()?
-        .parse()
-        .ok()
-        .filter(|d| (1..=31).contains(d))?;
+    let day: u8 = words.next()?.parse().ok().filter(|d| (1..=31).contains(d))?;
     let month = month_number(words.next()?)?;
     let year = full_year(words.next()?)?;
     let second_of_day = clock(words.next()?)?;
@@ -182,10 +141,7 @@ fn without_comments(text: &[u8]) -> String {
 
 fn month_number(word: &str) -> Option<u8> {
     let word = word.get(..3)?;
-    MONTHS
-        .iter()
-        .position(|m| m.eq_ignore_ascii_case(word))
-        .and_then(|i| u8::try_from(i + 1).ok())
+    MONTHS.iter().position(|m| m.eq_ignore_ascii_case(word)).and_then(|i| u8::try_from(i + 1).ok())
 }
 
 fn full_year(word: &str) -> Option<i64> {
@@ -202,21 +158,14 @@ fn clock(word: &str) -> Option<i64> {
     let hour = parts.next()??;
     let minute = parts.next()??;
     let second = parts.next().unwrap_or(Some(0))?;
-    let fits = (0..24).contains(&hour)
-        && (0..60).contains(&minute)
-        && (0..=60).contains(&second)
-        && parts.next().is_none();
+    let fits = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second) && parts.next().is_none();
     fits.then_some(hour * 3600 + minute * 60 + second)
 }
 
 /// Seconds east of UTC; an unknown name counts as UTC (RFC 5322 4.3).
 fn zone(word: &str) -> Option<i64> {
     if let Some(sign) = word.chars().next().filter(|c| matches!(c, '+' | '-')) {
-        let number: i64 = word
-            .get(1..)?
-            .parse()
-            .ok()
-            .filter(|n| (0..=9959).contains(n))?;
+        let number: i64 = word.get(1..)?.parse().ok().filter(|n| (0..=9959).contains(n))?;
         let seconds = (number / 100) * 3600 + (number % 100) * 60;
         return Some(if sign == '-' { -seconds } else { seconds });
     }
@@ -239,22 +188,10 @@ mod tests {
     #[test]
     fn writes_known_dates() {
         assert_eq!(qmail_date(Time::from_secs(0)), "1 Jan 1970 00:00:00 -0000");
-        assert_eq!(
-            qmail_date(Time::from_secs(1_795_486_507)),
-            "24 Nov 2026 02:15:07 -0000"
-        );
-        assert_eq!(
-            asctime(Time::from_secs(1_795_486_507)),
-            "Tue Nov 24 02:15:07 2026"
-        );
-        assert_eq!(
-            asctime(Time::from_secs(951_782_400)),
-            "Tue Feb 29 00:00:00 2000"
-        );
-        assert_eq!(
-            qmail_date(Time::from_secs(-1)),
-            "31 Dec 1969 23:59:59 -0000"
-        );
+        assert_eq!(qmail_date(Time::from_secs(1_795_486_507)), "24 Nov 2026 02:15:07 -0000");
+        assert_eq!(asctime(Time::from_secs(1_795_486_507)), "Tue Nov 24 02:15:07 2026");
+        assert_eq!(asctime(Time::from_secs(951_782_400)), "Tue Feb 29 00:00:00 2000");
+        assert_eq!(qmail_date(Time::from_secs(-1)), "31 Dec 1969 23:59:59 -0000");
         assert_eq!(compact(Time::from_secs(1_795_486_507)), "20261124021507");
     }
 
@@ -270,15 +207,7 @@ mod tests {
         ] {
             assert_eq!(parse(text.as_bytes()), at, "{text}");
         }
-        for text in [
-            "",
-            "Tue",
-            "32 Nov 2026 00:00",
-            "1 Nov 2026 24:00",
-            "1 Foo 2026 00:00",
-            "1 Nov 2026 10",
-            "- - -",
-        ] {
+        for text in ["", "Tue", "32 Nov 2026 00:00", "1 Nov 2026 24:00", "1 Foo 2026 00:00", "1 Nov 2026 10", "- - -"] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
     }

@@ -28,13 +28,7 @@ pub fn from_line(sender: &ReversePath, now: Time) -> Vec<u8> {
     let mut out = b"From ".to_vec();
     match sender.as_bytes() {
         b"" => out.extend_from_slice(b"MAILER-DAEMON"),
-        bytes => out.extend(bytes.iter().map(|&b| {
-            if matches!(b, b' ' | b'\t' | b'\n') {
-                b'-'
-            } else {
-                b
-            }
-        })),
+        bytes => out.extend(bytes.iter().map(|&b| if matches!(b, b' ' | b'\t' | b'\n') { b'-' } else { b })),
     }
     out.push(b' ');
     out.extend_from_slice(asctime(now).as_bytes());
@@ -62,40 +56,19 @@ mod tests {
     #[test]
     fn lines_as_qmail_local_writes_them() {
         let sender = ReversePath::Address(address(b"s p@x.org"));
-        assert_eq!(
-            return_path(&sender, false),
-            b"Return-Path: <\"s p\"@x.org>\n"
-        );
+        assert_eq!(return_path(&sender, false), b"Return-Path: <\"s p\"@x.org>\n");
         assert_eq!(return_path(&ReversePath::Null, false), b"Return-Path: <>\n");
-        assert_eq!(
-            return_path(&ReversePath::DoubleBounce, false),
-            b"Return-Path: <#@[]>\n"
-        );
-        assert_eq!(
-            delivered_to(&address(b"joe-a-B.c@sub.example.org")),
-            b"Delivered-To: joe-a-B.c@sub.example.org\n"
-        );
+        assert_eq!(return_path(&ReversePath::DoubleBounce, false), b"Return-Path: <#@[]>\n");
+        assert_eq!(delivered_to(&address(b"joe-a-B.c@sub.example.org")), b"Delivered-To: joe-a-B.c@sub.example.org\n");
         assert_eq!(delivered_to(&address(b"a\nb@x")), b"Delivered-To: a_b@x\n");
         let at = Time::from_secs(1_795_486_507);
-        assert_eq!(
-            from_line(&sender, at),
-            b"From s-p@x.org Tue Nov 24 02:15:07 2026\n"
-        );
-        assert_eq!(
-            from_line(&ReversePath::Null, at),
-            b"From MAILER-DAEMON Tue Nov 24 02:15:07 2026\n"
-        );
+        assert_eq!(from_line(&sender, at), b"From s-p@x.org Tue Nov 24 02:15:07 2026\n");
+        assert_eq!(from_line(&ReversePath::Null, at), b"From MAILER-DAEMON Tue Nov 24 02:15:07 2026\n");
     }
 
     #[test]
     fn an_address_never_makes_a_second_line() {
         let sender = ReversePath::Address(address(b"a\nBcc: b@x"));
-        assert_eq!(
-            return_path(&sender, false)
-                .iter()
-                .filter(|&&b| b == b'\n')
-                .count(),
-            1
-        );
+        assert_eq!(return_path(&sender, false).iter().filter(|&&b| b == b'\n').count(), 1);
     }
 }

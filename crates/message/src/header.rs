@@ -71,11 +71,7 @@ impl HeaderScanner {
             self.take_piece(piece);
             rest = after;
         }
-        if self.done {
-            Progress::Done
-        } else {
-            Progress::More
-        }
+        if self.done { Progress::Done } else { Progress::More }
     }
 
     /// Lines that begin with `received` or `delivered`.
@@ -126,8 +122,7 @@ impl HeaderScanner {
 
     fn end_line(&mut self) {
         self.done = self.line_bytes == 1;
-        self.found = self.found
-            || (self.same && !self.wanted.is_empty() && self.line_bytes == self.wanted.len());
+        self.found = self.found || (self.same && !self.wanted.is_empty() && self.line_bytes == self.wanted.len());
         self.line_bytes = 0;
         self.received = true;
         self.delivered = true;
@@ -138,16 +133,12 @@ impl HeaderScanner {
 /// Does `piece`, which stands `before` bytes into its line, agree with `name` as far as both reach? Any case.
 fn begins(name: &[u8], before: usize, piece: &[u8]) -> bool {
     let rest = name.get(before..).unwrap_or_default();
-    rest.iter()
-        .zip(piece)
-        .all(|(n, b)| b.to_ascii_lowercase() == *n)
+    rest.iter().zip(piece).all(|(n, b)| b.to_ascii_lowercase() == *n)
 }
 
 /// Is the line so far a beginning of `wanted`, byte for byte?
 fn goes_on(wanted: &[u8], before: usize, piece: &[u8]) -> bool {
-    wanted
-        .get(before..)
-        .is_some_and(|rest| rest.starts_with(piece))
+    wanted.get(before..).is_some_and(|rest| rest.starts_with(piece))
 }
 
 /// One header field.
@@ -173,12 +164,7 @@ impl Field<'_> {
     /// The value on one line: folds become one blank, outer white space and line ends go.
     #[must_use]
     pub fn unfolded(&self) -> Vec<u8> {
-        let joined: Vec<u8> = self
-            .value
-            .iter()
-            .copied()
-            .filter(|b| !matches!(b, b'\n' | b'\r'))
-            .collect();
+        let joined: Vec<u8> = self.value.iter().copied().filter(|b| !matches!(b, b'\n' | b'\r')).collect();
         joined.trim_ascii().to_vec()
     }
 }
@@ -205,9 +191,7 @@ pub fn fields(header: &[u8]) -> impl Iterator<Item = Field<'_>> {
         if rest.is_empty() || rest.starts_with(b"\n") || rest.starts_with(b"\r\n") {
             return None;
         }
-        let (raw, after) = rest
-            .split_at_checked(field_end(rest))
-            .unwrap_or((rest, &[]));
+        let (raw, after) = rest.split_at_checked(field_end(rest)).unwrap_or((rest, &[]));
         rest = after;
         Some(field(raw))
     })
@@ -231,12 +215,7 @@ fn field(raw: &[u8]) -> Field<'_> {
     let colon = memchr(b':', raw.get(..first_line).unwrap_or(raw)).filter(|&i| i > 0);
     let parts = colon.and_then(|i| Some((raw.get(..i)?, raw.get(i + 1..)?)));
     let Some((name, value)) = parts else {
-        return Field {
-            name: &[],
-            value: raw,
-            raw,
-            defect: Some(Defect::NoName),
-        };
+        return Field { name: &[], value: raw, raw, defect: Some(Defect::NoName) };
     };
     let trimmed = name.trim_ascii_end();
     let defect = if raw.starts_with(b" ") || raw.starts_with(b"\t") {
@@ -250,12 +229,7 @@ fn field(raw: &[u8]) -> Field<'_> {
     } else {
         None
     };
-    Field {
-        name: trimmed,
-        value,
-        raw,
-        defect,
-    }
+    Field { name: trimmed, value, raw, defect }
 }
 
 #[cfg(test)]

@@ -40,10 +40,7 @@ impl Received<'_> {
         let mut out = String::with_capacity(220);
         out.push_str("Received: from ");
         push_safe(&mut out, self.remote_host.as_bytes());
-        if let Some(helo) = self
-            .helo
-            .filter(|h| !h.eq_ignore_ascii_case(self.remote_host.as_bytes()))
-        {
+        if let Some(helo) = self.helo.filter(|h| !h.eq_ignore_ascii_case(self.remote_host.as_bytes())) {
             out.push_str(" (HELO ");
             push_safe(&mut out, helo);
             out.push(')');
@@ -69,13 +66,7 @@ impl Received<'_> {
         if let Some(tls) = self.tls {
             out.push_str(" (");
             // Our own words, but a blank inside is meant.
-            out.extend(tls.bytes().take(PART_BYTES_MAX).map(|b| {
-                if b == b' ' || b == b'_' {
-                    char::from(b)
-                } else {
-                    safe(b)
-                }
-            }));
+            out.extend(tls.bytes().take(PART_BYTES_MAX).map(|b| if b == b' ' || b == b'_' { char::from(b) } else { safe(b) }));
             out.push(')');
         }
         if let Some(id) = self.id {
@@ -103,11 +94,7 @@ fn push_safe(out: &mut String, bytes: &[u8]) {
 }
 
 fn safe(b: u8) -> char {
-    if b.is_ascii_alphanumeric() || b".@%+/=:-[]".contains(&b) {
-        char::from(b)
-    } else {
-        '?'
-    }
+    if b.is_ascii_alphanumeric() || b".@%+/=:-[]".contains(&b) { char::from(b) } else { '?' }
 }
 
 /// Who called the injector, in qmail-queue's words.
@@ -166,32 +153,16 @@ mod tests {
 
     #[test]
     fn plain_smtp_is_qmails_line() {
-        assert_eq!(
-            text(&plain()),
-            "Received: from mx.example.org (192.0.2.7)\n  by here.test with SMTP; 24 Nov 2026 02:15:07 -0000\n"
-        );
-        let other = Received {
-            helo: Some(b"he (llo\n"),
-            info: Some(b"joe"),
-            ..plain()
-        };
-        assert!(
-            text(&other).starts_with(
-                "Received: from mx.example.org (HELO he??llo?) (joe@192.0.2.7)\n  by "
-            )
-        );
+        assert_eq!(text(&plain()), "Received: from mx.example.org (192.0.2.7)\n  by here.test with SMTP; 24 Nov 2026 02:15:07 -0000\n");
+        let other = Received { helo: Some(b"he (llo\n"), info: Some(b"joe"), ..plain() };
+        assert!(text(&other).starts_with("Received: from mx.example.org (HELO he??llo?) (joe@192.0.2.7)\n  by "));
     }
 
     #[test]
     fn extended_form() {
         let to = Address::from_bytes(b"j<\n>oe@here.test").unwrap();
-        let full = Received {
-            with: "ESMTPS",
-            tls: Some("TLS1.3 TLS13_AES_256_GCM_SHA384"),
-            id: Some("17"),
-            recipient: Some(&to),
-            ..plain()
-        };
+        let full =
+            Received { with: "ESMTPS", tls: Some("TLS1.3 TLS13_AES_256_GCM_SHA384"), id: Some("17"), recipient: Some(&to), ..plain() };
         assert!(text(&full).ends_with(
             "\n  by here.test with ESMTPS (TLS1.3 TLS13_AES_256_GCM_SHA384) id 17 for <j???oe@here.test>; 24 Nov 2026 02:15:07 -0000\n"
         ));
@@ -200,33 +171,16 @@ mod tests {
     #[test]
     fn outside_parts_are_capped() {
         let long = vec![b'a'; 5000];
-        let built = Received {
-            helo: Some(&long),
-            info: Some(&long),
-            ..plain()
-        }
-        .build();
+        let built = Received { helo: Some(&long), info: Some(&long), ..plain() }.build();
         assert!(built.split(|&b| b == b'\n').all(|line| line.len() <= 998));
     }
 
     #[test]
     fn qmail_queue_lines() {
         let line = |by| String::from_utf8(qmail_received(901, by, AT)).unwrap();
-        assert_eq!(
-            line(InvokedBy::Uid(1001)),
-            "Received: (qmail 901 invoked by uid 1001); 24 Nov 2026 02:15:07 -0000\n"
-        );
-        assert_eq!(
-            line(InvokedBy::Bounce),
-            "Received: (qmail 901 invoked for bounce); 24 Nov 2026 02:15:07 -0000\n"
-        );
-        assert_eq!(
-            line(InvokedBy::Network),
-            "Received: (qmail 901 invoked from network); 24 Nov 2026 02:15:07 -0000\n"
-        );
-        assert_eq!(
-            line(InvokedBy::Alias),
-            "Received: (qmail 901 invoked by alias); 24 Nov 2026 02:15:07 -0000\n"
-        );
+        assert_eq!(line(InvokedBy::Uid(1001)), "Received: (qmail 901 invoked by uid 1001); 24 Nov 2026 02:15:07 -0000\n");
+        assert_eq!(line(InvokedBy::Bounce), "Received: (qmail 901 invoked for bounce); 24 Nov 2026 02:15:07 -0000\n");
+        assert_eq!(line(InvokedBy::Network), "Received: (qmail 901 invoked from network); 24 Nov 2026 02:15:07 -0000\n");
+        assert_eq!(line(InvokedBy::Alias), "Received: (qmail 901 invoked by alias); 24 Nov 2026 02:15:07 -0000\n");
     }
 }

@@ -14,7 +14,12 @@ const HEADER_BYTES_MAX: u64 = 1 << 20;
 
 /// A delivery whose forward would be the hops_max-th hop of its message fails with 5.4.6 instead: the last guard against loops that
 /// Delivered-To cannot see (RFC 5321 6.3).
-pub(crate) async fn refuse_loops(context: &Context, entry: &QueueEntry, body: Body, mut outcomes: Vec<DeliveryOutcome>) -> Vec<DeliveryOutcome> {
+pub(crate) async fn refuse_loops(
+    context: &Context,
+    entry: &QueueEntry,
+    body: Body,
+    mut outcomes: Vec<DeliveryOutcome>,
+) -> Vec<DeliveryOutcome> {
     let forwards = |outcome: &DeliveryOutcome| matches!(outcome, DeliveryOutcome::Delivered { forwards, .. } if !forwards.is_empty());
     if !outcomes.iter().any(forwards) {
         return outcomes;

@@ -35,11 +35,11 @@ impl Lane {
 
     /// Whose turn it is.
     pub(crate) fn pop(&mut self) -> Option<QueueId> {
-        if self.in_a_row < FRESH_IN_A_ROW || self.retry.is_empty() {
-            if let Some(id) = self.fresh.pop_front() {
-                self.in_a_row = self.in_a_row.saturating_add(1);
-                return Some(id);
-            }
+        if (self.in_a_row < FRESH_IN_A_ROW || self.retry.is_empty())
+            && let Some(id) = self.fresh.pop_front()
+        {
+            self.in_a_row = self.in_a_row.saturating_add(1);
+            return Some(id);
         }
         self.in_a_row = 0;
         self.retry.pop_front()

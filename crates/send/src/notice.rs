@@ -45,6 +45,9 @@ struct Line {
     text: String,
 }
 
+/// What is told of a recipient: what happened, its code, its report.
+type Fact = (Action, EnhancedStatus, String);
+
 /// Makes the notices that a plan calls for.
 pub(crate) async fn make(context: &Context, plan: &Plan, tries: u32) -> Result<Notices, SettleError> {
     let mut notices = Notices::default();
@@ -53,7 +56,7 @@ pub(crate) async fn make(context: &Context, plan: &Plan, tries: u32) -> Result<N
         return Ok(notices);
     }
     let config = context.config();
-    let lines = |pick: fn(&Plan, &Ended) -> Option<(Action, EnhancedStatus, String)>| lines(plan, &config, pick);
+    let lines = |pick: fn(&Plan, &Ended) -> Option<Fact>| lines(plan, &config, pick);
     let failed = lines(failure);
     if !failed.is_empty() {
         match failure_addressee(&config, &plan.entry.envelope.sender) {
@@ -94,12 +97,12 @@ fn recipient<'a>(plan: &'a Plan, ended: &Ended) -> Option<&'a Recipient> {
     plan.entry.envelope.recipients.get(ended.index)
 }
 
-fn failure(plan: &Plan, ended: &Ended) -> Option<(Action, EnhancedStatus, String)> {
+fn failure(plan: &Plan, ended: &Ended) -> Option<Fact> {
     let DeliveryOutcome::Failed { status, detail } = &ended.outcome else { return None };
     recipient(plan, ended)?.notify.wants_failure().then(|| (Action::Failed, status.enhanced(), detail.clone()))
 }
 
-fn delay(plan: &Plan, ended: &Ended) -> Option<(Action, EnhancedStatus, String)> {
+fn delay(plan: &Plan, ended: &Ended) -> Option<Fact> {
     let DeliveryOutcome::Deferred { status, detail, .. } = &ended.outcome else { return None };
     let (_, told) = plan.before(ended.index);
     let due = delay_is_due(recipient(plan, ended)?, &plan.entry.envelope.sender, told, plan.age_s);
@@ -107,7 +110,7 @@ fn delay(plan: &Plan, ended: &Ended) -> Option<(Action, EnhancedStatus, String)>
 }
 
 /// RFC 3461 5.2.2 to 5.2.7: told when we delivered, or handed on to where nobody else will tell.
-fn success(plan: &Plan, ended: &Ended) -> Option<(Action, EnhancedStatus, String)> {
+fn success(plan: &Plan, ended: &Ended) -> Option<Fact> {
     let DeliveryOutcome::Delivered { detail, forwards, relayed } = &ended.outcome else { return None };
     let recipient = recipient(plan, ended)?;
     if !recipient.notify.success {
@@ -129,7 +132,7 @@ fn success(plan: &Plan, ended: &Ended) -> Option<(Action, EnhancedStatus, String
     }
 }
 
-fn lines(plan: &Plan, config: &Config, pick: fn(&Plan, &Ended) -> Option<(Action, EnhancedStatus, String)>) -> Vec<Line> {
+fn lines(plan: &Plan, config: &Config, pick: fn(&Plan, &Ended) -> Option<Fact>) -> Vec<Line> {
     let line = |ended: &Ended| {
         let (action, status, text) = pick(plan, ended)?;
         let routed = &recipient(plan, ended)?.routed;

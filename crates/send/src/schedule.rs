@@ -131,8 +131,7 @@ impl Run {
             }
         };
         tokio::select! {
-            // Ends before beginnings: they free what beginnings need.
-            biased;
+            // In no fixed order: a stream of ends must not keep new mail out.
             Some(end) = self.settlements.join_next() => end.map_or_else(|e| Heard::Crash(e.to_string()), Heard::Settlement),
             Some(end) = self.jobs.join_next() => end.map_or_else(|e| Heard::Crash(e.to_string()), Heard::Job),
             () = stopped(&mut self.shutdown), if !self.exiting => Heard::Stop,
@@ -304,7 +303,9 @@ fn meeting(outcomes: &[DeliveryOutcome], moment: &Moment) -> Meeting {
     let mut found = Meeting::Reached;
     for outcome in outcomes {
         match outcome {
-            DeliveryOutcome::Deferred { status, detail, not_before } if not_before.is_some() || status.enhanced().subject == CONNECTION_SUBJECT => {
+            DeliveryOutcome::Deferred { status, detail, not_before }
+                if not_before.is_some() || status.enhanced().subject == CONNECTION_SUBJECT =>
+            {
                 found = Meeting::Unreachable(*status, detail.clone(), not_before.map(|at| moment.monotonic_at(at)));
             }
             _ => return Meeting::Reached,

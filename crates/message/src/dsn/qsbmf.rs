@@ -31,12 +31,7 @@ pub(super) fn header(out: &mut Vec<u8>, notice: &Notice<'_>) {
         Err(_) => out.extend_from_slice(b"MAILER-DAEMON"),
     }
     out.extend_from_slice(b"\nTo: ");
-    push_one_line(
-        out,
-        &notice.to.to_quoted(
-            notice.to.is_non_ascii() && std::str::from_utf8(notice.to.as_bytes()).is_ok(),
-        ),
-    );
+    push_one_line(out, &notice.to.to_quoted(notice.to.is_non_ascii() && std::str::from_utf8(notice.to.as_bytes()).is_ok()));
     out.extend_from_slice(match notice.kind {
         Kind::Failure | Kind::DoubleBounce => b"\nSubject: failure notice\n",
         Kind::Delay => b"\nSubject: delay notice\n",
@@ -52,20 +47,16 @@ pub(super) fn text(out: &mut Vec<u8>, notice: &Notice<'_>) {
             "I'm afraid I wasn't able to deliver your message to the following addresses.\n\
              This is a permanent error; I've given up. Sorry it didn't work out.\n\n",
         ),
-        Kind::DoubleBounce => (
-            "Hi. This is the qmail-send program at ",
-            "I tried to deliver a bounce message to this address, but the bounce bounced!\n\n",
-        ),
+        Kind::DoubleBounce => {
+            ("Hi. This is the qmail-send program at ", "I tried to deliver a bounce message to this address, but the bounce bounced!\n\n")
+        }
         // These two are no bounces: a QSBMF parser must not take them for one, so they do not begin with `Hi. This is the`.
         Kind::Delay => (
             "This is the mail system at ",
             "Your message has not yet been delivered to the following addresses.\n\
              I will keep trying; you need not send it again.\n\n",
         ),
-        Kind::Success => (
-            "This is the mail system at ",
-            "Your message was delivered to the following addresses.\n\n",
-        ),
+        Kind::Success => ("This is the mail system at ", "Your message was delivered to the following addresses.\n\n"),
     };
     out.extend_from_slice(opening.as_bytes());
     out.extend_from_slice(notice.bouncehost.as_bytes());

@@ -74,11 +74,7 @@ impl Report<'_> {
         self.header(&mut out, !text.is_ascii() || !status.is_ascii());
         self.part(
             &mut out,
-            if text.is_ascii() {
-                "text/plain; charset=us-ascii"
-            } else {
-                "text/plain; charset=utf-8"
-            },
+            if text.is_ascii() { "text/plain; charset=us-ascii" } else { "text/plain; charset=utf-8" },
             "Notification",
             is_eight(&text),
         );
@@ -96,16 +92,8 @@ impl Report<'_> {
             (Returned::Headers, Family::Classic) => "text/rfc822-headers",
             (Returned::Headers, Family::Global) => "message/global-headers",
         };
-        let description = if self.returned == Returned::Full {
-            "Undelivered message"
-        } else {
-            "Message header"
-        };
-        let description = if matches!(self.notice.kind, Kind::Success | Kind::Delay) {
-            "Message header"
-        } else {
-            description
-        };
+        let description = if self.returned == Returned::Full { "Undelivered message" } else { "Message header" };
+        let description = if matches!(self.notice.kind, Kind::Success | Kind::Delay) { "Message header" } else { description };
         self.part(&mut out, returned_type, description, self.bits);
         out
     }
@@ -125,10 +113,7 @@ impl Report<'_> {
             Family::Classic => "delivery-status",
             Family::Global => "global-delivery-status",
         };
-        line(
-            out,
-            &format!("Content-Type: multipart/report; report-type={kind};"),
-        );
+        line(out, &format!("Content-Type: multipart/report; report-type={kind};"));
         line(out, &format!("\tboundary=\"{}\"", self.boundary));
         if text_is_eight || (self.returned != Returned::Nothing && self.bits == Bits::Eight) {
             line(out, "Content-Transfer-Encoding: 8bit");
@@ -151,9 +136,7 @@ impl Report<'_> {
         qsbmf::text(&mut raw, &self.notice);
         raw.extend_from_slice(match (self.returned, self.notice.kind) {
             (Returned::Nothing, _) => b"" as &[u8],
-            (Returned::Full, Kind::DoubleBounce) => {
-                b"--- Below this line is the original bounce.\n"
-            }
+            (Returned::Full, Kind::DoubleBounce) => b"--- Below this line is the original bounce.\n",
             (Returned::Full, _) => b"--- Below this line is a copy of the message.\n",
             (Returned::Headers, _) => b"--- Below this line is a copy of the message's header.\n",
         });
@@ -162,11 +145,7 @@ impl Report<'_> {
 
     fn status_part(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
-        status_field(
-            &mut out,
-            "Reporting-MTA",
-            &format!("dns; {}", ascii(self.reporting_mta.as_bytes())),
-        );
+        status_field(&mut out, "Reporting-MTA", &format!("dns; {}", ascii(self.reporting_mta.as_bytes())));
         if let Some(envid) = self.envid {
             status_field(&mut out, "Original-Envelope-Id", &ascii(envid));
         }
@@ -180,21 +159,9 @@ impl Report<'_> {
 
     fn recipient_fields(&self, out: &mut Vec<u8>, reported: &Reported<'_>) {
         if let Some(original) = reported.original {
-            status_field(
-                out,
-                "Original-Recipient",
-                &format!(
-                    "{}; {}",
-                    ascii(original.kind.as_bytes()),
-                    self.typed(&original.address)
-                ),
-            );
+            status_field(out, "Original-Recipient", &format!("{}; {}", ascii(original.kind.as_bytes()), self.typed(&original.address)));
         }
-        status_field(
-            out,
-            "Final-Recipient",
-            &self.final_recipient(reported.address),
-        );
+        status_field(out, "Final-Recipient", &self.final_recipient(reported.address));
         status_field(out, "Action", reported.action.word());
         status_field(out, "Status", &reported.status.to_string());
         let diagnosis = Diagnosis::of(reported.text);
@@ -250,20 +217,13 @@ impl Diagnosis {
         const SAID: &str = "Remote host said: ";
         let reply = text.find(SAID).and_then(|at| text.get(at + SAID.len()..));
         let code = match reply {
-            Some(reply) => format!(
-                "smtp; {}",
-                one_line(reply.split("\nGiving up on").next().unwrap_or(reply))
-            ),
+            Some(reply) => format!("smtp; {}", one_line(reply.split("\nGiving up on").next().unwrap_or(reply))),
             None if text.trim().is_empty() => String::new(),
             None => format!("x-postino; {}", one_line(text)),
         };
         let words = text.split_ascii_whitespace().take(6);
-        let host = words.map(|w| {
-            w.trim_matches(|c: char| matches!(c, '[' | ']' | '.' | ',' | ':' | '(' | ')'))
-        });
-        let remote = reply
-            .and_then(|_| host.filter_map(|w| w.parse::<IpAddr>().ok()).next())
-            .map(|ip| format!("[{ip}]"));
+        let host = words.map(|w| w.trim_matches(|c: char| matches!(c, '[' | ']' | '.' | ',' | ':' | '(' | ')')));
+        let remote = reply.and_then(|_| host.filter_map(|w| w.parse::<IpAddr>().ok()).next()).map(|ip| format!("[{ip}]"));
         Self { remote, code }
     }
 }
@@ -271,19 +231,12 @@ impl Diagnosis {
 /// The status in a report's text that ends with `(#x.y.z)`, or that a remote host's reply begins with (RFC 2034 4).
 #[must_use]
 pub fn status_in(text: &str) -> Option<EnhancedStatus> {
-    let tagged = text
-        .rfind("(#")
-        .and_then(|at| text.get(at + 2..))
-        .and_then(|rest| rest.split(')').next());
+    let tagged = text.rfind("(#").and_then(|at| text.get(at + 2..)).and_then(|rest| rest.split(')').next());
     tagged.and_then(postino_types::status::parse)
 }
 
 fn is_eight(bytes: &[u8]) -> Bits {
-    if bytes.is_ascii() {
-        Bits::Seven
-    } else {
-        Bits::Eight
-    }
+    if bytes.is_ascii() { Bits::Seven } else { Bits::Eight }
 }
 
 fn line(out: &mut Vec<u8>, text: &str) {
@@ -292,34 +245,17 @@ fn line(out: &mut Vec<u8>, text: &str) {
 }
 
 fn status_field(out: &mut Vec<u8>, name: &str, value: &str) {
-    line(
-        out,
-        &format!(
-            "{name}: {}",
-            postino_types::printable::cut(value, LINE_BYTES_MAX)
-        ),
-    );
+    line(out, &format!("{name}: {}", postino_types::printable::cut(value, LINE_BYTES_MAX)));
 }
 
 /// Printable ASCII; anything else as `?`.
 fn ascii(bytes: &[u8]) -> String {
-    postino_types::printable::printable(
-        bytes
-            .get(..bytes.len().min(LINE_BYTES_MAX))
-            .unwrap_or(bytes),
-    )
+    postino_types::printable::printable(bytes.get(..bytes.len().min(LINE_BYTES_MAX)).unwrap_or(bytes))
 }
 
 /// A report on one line of printable ASCII.
 fn one_line(text: &str) -> String {
-    ascii(
-        text.trim_end()
-            .split('\n')
-            .map(str::trim_end)
-            .collect::<Vec<_>>()
-            .join(" ")
-            .as_bytes(),
-    )
+    ascii(text.trim_end().split('\n').map(str::trim_end).collect::<Vec<_>>().join(" ").as_bytes())
 }
 
 /// UTF-8 text without control bytes and without lines beyond the limit.
@@ -337,11 +273,7 @@ fn tidy(raw: &[u8]) -> Vec<u8> {
             }
             line_bytes += c.len_utf8();
         }
-        out.push(if c.is_control() && !matches!(c, '\n' | '\t') {
-            '?'
-        } else {
-            c
-        });
+        out.push(if c.is_control() && !matches!(c, '\n' | '\t') { '?' } else { c });
     }
     out.into_bytes()
 }

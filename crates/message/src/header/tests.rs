@@ -23,10 +23,7 @@ fn finds_exactly_the_wanted_line() {
     assert!(scan(want, b"A: b\nDelivered-To: joe@x\n\n").found());
     assert!(!scan(want, b"A: b\ndelivered-To: joe@x\n\n").found());
     assert!(!scan(want, b"A: b\nDelivered-To: joe@x.y\n\n").found());
-    assert!(
-        !scan(want, b"A: b\nDelivered-To: joe@x").found(),
-        "a line without its end is no line"
-    );
+    assert!(!scan(want, b"A: b\nDelivered-To: joe@x").found(), "a line without its end is no line");
     assert!(!scan(want, b"A: b\n\nDelivered-To: joe@x\n").found());
 }
 
@@ -38,10 +35,7 @@ fn fields_with_folds_and_defects() {
     assert!(all[0].is("from"));
     assert_eq!(all[0].unfolded(), b"a b");
     assert_eq!(all[0].defect, None);
-    assert_eq!(
-        (all[1].name, all[1].defect),
-        (&b"Subject"[..], Some(Defect::BlankBeforeColon))
-    );
+    assert_eq!((all[1].name, all[1].defect), (&b"Subject"[..], Some(Defect::BlankBeforeColon)));
     assert_eq!(all[2].defect, Some(Defect::NoName));
     assert_eq!(all[3].defect, Some(Defect::BadName));
     assert_eq!(all[4].defect, Some(Defect::Unterminated));
@@ -57,11 +51,7 @@ fn every_single_cut_gives_the_same() {
         let mut cut = HeaderScanner::watching(&b"Delivered-To: joe@x\n"[..]);
         cut.feed(&message[..at]);
         cut.feed(&message[at..]);
-        assert_eq!(
-            (cut.hops(), cut.found(), cut.header_bytes()),
-            (whole.hops(), whole.found(), whole.header_bytes()),
-            "cut at {at}"
-        );
+        assert_eq!((cut.hops(), cut.found(), cut.header_bytes()), (whole.hops(), whole.found(), whole.header_bytes()), "cut at {at}");
     }
 }
 

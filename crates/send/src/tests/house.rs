@@ -71,7 +71,15 @@ pub(super) struct MemQueue {
 impl MemQueue {
     fn new(clock: Arc<TestClock>) -> Self {
         let rows = Mutex::new(Rows { next_id: 1, ..Rows::default() });
-        Self { rows, wake: Notify::new(), clock, failing: AtomicU64::new(0), settlements: AtomicU64::new(0), parks: AtomicU64::new(0), made: Mutex::new(Vec::new()) }
+        Self {
+            rows,
+            wake: Notify::new(),
+            clock,
+            failing: AtomicU64::new(0),
+            settlements: AtomicU64::new(0),
+            parks: AtomicU64::new(0),
+            made: Mutex::new(Vec::new()),
+        }
     }
 
     fn instant(&self, at: Time) -> Instant {

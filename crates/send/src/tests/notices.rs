@@ -155,7 +155,11 @@ async fn success_at_other_hosts_is_told_only_where_they_will_not() {
     }
     assert_eq!(house.made().len(), 1);
     let text = &house.made()[0].1;
-    assert!(text.contains("\nAction: relayed\nStatus: 2.0.0\n") && text.contains("Subject: delivery notice") && text.contains("text/rfc822-headers"));
+    assert!(
+        text.contains("\nAction: relayed\nStatus: 2.0.0\n")
+            && text.contains("Subject: delivery notice")
+            && text.contains("text/rfc822-headers")
+    );
     assert!(!text.contains("body line"));
 }
 
@@ -177,11 +181,11 @@ async fn a_delay_is_told_once_after_four_hours_when_asked_for() {
 async fn a_delay_is_told_for_a_host_that_is_dead() {
     let house = house(BounceFormat::Both);
     house.remote.always(DeliveryOutcome::deferred(TempStatus::NO_ANSWER, "no answer (#4.4.1)\n"));
-    for n in 0..300 {
+    for n in 0..100 {
         house.send_to("s@oracle.test", vec![wish(&house, &format!("u{n}@dead.test"), notify(false, true, true))], |_| {});
     }
     house.pass(6 * 3600).await;
-    assert_eq!(house.made().len(), 300);
+    assert_eq!(house.made().len(), 100);
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,7 +216,16 @@ async fn large_originals() {
             dsn: DsnWish::default(),
             require_tls: false,
         };
-        house.queue.add(NewEntry { envelope, origin: Origin::Local { uid: 1 }, prepend: Bytes::new(), arrived: BIRTH, expires: BIRTH.plus_secs(604_800) }, body.clone());
+        house.queue.add(
+            NewEntry {
+                envelope,
+                origin: Origin::Local { uid: 1 },
+                prepend: Bytes::new(),
+                arrived: BIRTH,
+                expires: BIRTH.plus_secs(604_800),
+            },
+            body.clone(),
+        );
         house.pass(1).await;
         let text = house.made()[0].1.clone();
         assert_eq!(text.ends_with(std::str::from_utf8(&body).unwrap()), whole, "{format:?}");

@@ -17,7 +17,9 @@ fn dead() -> DeliveryOutcome {
 async fn log_lines_in_qmails_order() {
     let house = House::open(config());
     house.local.plays(|r| match r.address.local() {
-        b"nobody" => (Duration::from_secs(2), DeliveryOutcome::failed(PermStatus::NO_MAILBOX, "Sorry, no mailbox here by that name. (#5.1.1)\n")),
+        b"nobody" => {
+            (Duration::from_secs(2), DeliveryOutcome::failed(PermStatus::NO_MAILBOX, "Sorry, no mailbox here by that name. (#5.1.1)\n"))
+        }
         _ => (Duration::from_secs(1), DeliveryOutcome::delivered("did 1+0+0\n")),
     });
     house.pass(1).await;
@@ -147,8 +149,8 @@ async fn recipients_of_one_destination_share_jobs() {
     let mut jobs: Vec<Vec<usize>> = house.remote.tries.lock().unwrap().iter().map(|t| t.2.clone()).collect();
     jobs.sort();
     assert_eq!(jobs, [vec![0, 2, 3], vec![1], vec![4]]);
-    let lines = house.lines();
-    assert!(lines.contains(&"starting delivery 5: msg 1 to remote b@y.test".to_owned()) || lines.iter().any(|l| l.starts_with("starting delivery 5:")));
+    let started = house.lines().iter().filter(|l| l.starts_with("starting delivery")).count();
+    assert_eq!(started, 5, "each recipient has a delivery number of its own");
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,7 +182,7 @@ async fn fifty_thousand_for_a_dead_host_hold_up_nobody() {
     assert_eq!(house.remote.times(first), [0]);
     // A minute later the dead host is known for dead: new mail passes, and one delivery at a time asks for it.
     house.pass(130).await;
-    let before = house.remote.tries.lock().unwrap().iter().filter(|t| t.1 .0 <= 50_000).count();
+    let before = house.remote.tries.lock().unwrap().iter().filter(|t| t.1.0 <= 50_000).count();
     assert!(before <= 20, "{before}");
     for _ in 0..200 {
         house.send("s@oracle.test", &["joe@live.test"]);
@@ -188,12 +190,22 @@ async fn fifty_thousand_for_a_dead_host_hold_up_nobody() {
     house.pass(5).await;
     assert_eq!(house.queue.len(), 50_000, "all of the live host's mail went out");
     let settled = house.queue.settlements.load(Ordering::SeqCst);
-    house.pass(3600).await;
+    house.pass(900).await;
     let after = house.queue.settlements.load(Ordering::SeqCst);
     assert!(after - settled < 20, "no write for mail that only waits: {}", after - settled);
-    // The host comes back: everything goes out.
-    house.remote.always(DeliveryOutcome::delivered("ok\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_comes_back_gets_all_its_mail() {
+    let house = House::open(config());
+    house.remote.always(dead());
+    for _ in 0..2_000 {
+        house.send("s@oracle.test", &["joe@dead.test"]);
+    }
     house.pass(3600).await;
+    assert_eq!(house.queue.len(), 2_000);
+    house.remote.always(DeliveryOutcome::delivered("ok\n"));
+    house.pass(2000).await;
     assert_eq!(house.queue.len(), 0);
 }
 
@@ -221,13 +233,19 @@ async fn a_slow_host_is_not_given_more_than_its_share() {
 async fn old_mail_for_a_dead_host_is_given_up_without_its_own_attempt() {
     let house = House::open(config());
     house.remote.plays(|_| (Duration::from_secs(1), dead()));
-    for n in 0..300 {
+    for n in 0..60 {
         house.send("", &[&format!("u{n}@dead.test")]);
     }
     house.pass(604_800 + 40_000).await;
     let left = house.queue.len();
     assert_eq!(left, 0, "all were given up");
-    assert!(house.made().iter().all(|(entry, text)| entry.envelope.sender == ReversePath::DoubleBounce && text.contains("(#4.4.1)\nI'm not going to try again;")));
+    assert!(
+        house
+            .made()
+            .iter()
+            .all(|(entry, text)| entry.envelope.sender == ReversePath::DoubleBounce
+                && text.contains("(#4.4.1)\nI'm not going to try again;"))
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,8 @@
 
 use super::house::*;
 use postino_types::*;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const TEN_YEARS_S: i64 = 315_360_000;
@@ -47,7 +48,16 @@ async fn a_settlement_that_fails_is_repeated_and_nothing_is_delivered_twice() {
 #[tokio::test(start_paused = true)]
 async fn a_bounce_is_made_once_though_its_settlement_failed() {
     let house = House::open(config());
-    house.local.plays(|r| (Duration::ZERO, if r.address.local() == b"s" { DeliveryOutcome::delivered("") } else { DeliveryOutcome::failed(PermStatus::NO_MAILBOX, "no\n") }));
+    house.local.plays(|r| {
+        (
+            Duration::ZERO,
+            if r.address.local() == b"s" {
+                DeliveryOutcome::delivered("")
+            } else {
+                DeliveryOutcome::failed(PermStatus::NO_MAILBOX, "no\n")
+            },
+        )
+    });
     house.queue.failing.store(3, Ordering::SeqCst);
     house.send("s@oracle.test", &["joe@oracle.test"]);
     house.pass(120).await;
@@ -96,7 +106,48 @@ async fn a_stop_with_mail_waiting_at_a_destination_ends() {
     house.pass(1).await;
     house.close().await;
     let done = house.remote.tries.lock().unwrap().len();
-    assert!(done >= 10 && done < 100);
+    assert!((10..100).contains(&done));
+}
+
+/// Random hosts and mailboxes, settlements that fail at random: every message ends, and every failure is told to its sender exactly once.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_lost_and_no_failure_is_told_twice() {
+    for seed in 1..=8u64 {
+        let house = House::open(config());
+        let state = Arc::new(AtomicU64::new(seed));
+        let random = move |below: u64| {
+            let next = state.load(Ordering::SeqCst).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state.store(next, Ordering::SeqCst);
+            (next >> 33) % below
+        };
+        let dice = random.clone();
+        let script = move |r: &Recipient| match (r.address.local(), dice(10)) {
+            (b"s", _) | (_, 0..=3) => (Duration::from_secs(dice(3) * 40), DeliveryOutcome::delivered("")),
+            (_, 4..=6) => (Duration::from_secs(dice(60)), soft()),
+            (_, 7..=8) => (Duration::from_secs(dice(60)), DeliveryOutcome::deferred(TempStatus::NO_ANSWER, "no answer\n")),
+            _ => (Duration::ZERO, DeliveryOutcome::failed(PermStatus::NO_MAILBOX, "no\n")),
+        };
+        house.local.plays(script.clone());
+        house.remote.plays(script);
+        for n in 0..60 {
+            let hosts = ["oracle.test", "a.test", "b.test", "c.test"];
+            let to: Vec<String> = (0..=random(5)).map(|k| format!("u{n}-{k}@{}", hosts[usize::try_from(random(4)).unwrap()])).collect();
+            let to: Vec<&str> = to.iter().map(String::as_str).collect();
+            house.send("s@oracle.test", &to);
+            house.queue.failing.store(random(3), Ordering::SeqCst);
+            house.pass(random(20)).await;
+        }
+        house.pass(700_000).await;
+        assert_eq!(house.queue.len(), 0, "seed {seed}");
+        let lines = house.lines();
+        let failed = lines.iter().filter_map(|l| l.strip_prefix("delivery ")?.split_once(": failure: ")).map(|(number, _)| number);
+        let notices: Vec<String> = house.made().into_iter().map(|m| m.1).collect();
+        for number in failed {
+            let start = lines.iter().find(|l| l.starts_with(&format!("starting delivery {number}: "))).unwrap();
+            let line = format!("Final-Recipient: rfc822; {}\n", start.rsplit(' ').next().unwrap());
+            assert_eq!(notices.iter().filter(|n| n.contains(&line)).count(), 1, "seed {seed}: {start}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

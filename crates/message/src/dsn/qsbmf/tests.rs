@@ -8,52 +8,19 @@ fn address(text: &str) -> Address {
 }
 
 fn reported<'a>(address: &'a Address, text: &'a str) -> Reported<'a> {
-    Reported {
-        address,
-        original: None,
-        action: Action::Failed,
-        status: PermStatus::SYSTEM.enhanced(),
-        text,
-        last_attempt: None,
-    }
+    Reported { address, original: None, action: Action::Failed, status: PermStatus::SYSTEM.enhanced(), text, last_attempt: None }
 }
 
-fn notice<'a>(
-    kind: Kind,
-    to: &'a Address,
-    sender: &'a ReversePath,
-    recipients: &'a [Reported<'a>],
-) -> Notice<'a> {
-    Notice {
-        kind,
-        now: Time::from_secs(1_795_486_507),
-        bouncefrom: "MAILER-DAEMON",
-        bouncehost: "oracle.test",
-        to,
-        sender,
-        recipients,
-    }
+fn notice<'a>(kind: Kind, to: &'a Address, sender: &'a ReversePath, recipients: &'a [Reported<'a>]) -> Notice<'a> {
+    Notice { kind, now: Time::from_secs(1_795_486_507), bouncefrom: "MAILER-DAEMON", bouncehost: "oracle.test", to, sender, recipients }
 }
 
 #[test]
 fn two_recipients_and_a_report_of_many_lines() {
-    let (to, alice, nouser) = (
-        address("oqbob@oracle.test"),
-        address("oqalice@oracle.test"),
-        address("nouser@oracle.test"),
-    );
+    let (to, alice, nouser) = (address("oqbob@oracle.test"), address("oqalice@oracle.test"), address("nouser@oracle.test"));
     let sender = ReversePath::Address(to.clone());
-    let recipients = [
-        reported(&alice, "line one\n\n\nline two\n"),
-        reported(&nouser, "Sorry, no mailbox here by that name. (#5.1.1)\n"),
-    ];
-    let text = String::from_utf8(qsbmf::opening(&notice(
-        Kind::Failure,
-        &to,
-        &sender,
-        &recipients,
-    )))
-    .unwrap();
+    let recipients = [reported(&alice, "line one\n\n\nline two\n"), reported(&nouser, "Sorry, no mailbox here by that name. (#5.1.1)\n")];
+    let text = String::from_utf8(qsbmf::opening(&notice(Kind::Failure, &to, &sender, &recipients))).unwrap();
     assert_eq!(
         text,
         "Date: 24 Nov 2026 02:15:07 -0000\nFrom: MAILER-DAEMON@oracle.test\nTo: oqbob@oracle.test\nSubject: failure notice\n\n\
@@ -69,21 +36,9 @@ fn two_recipients_and_a_report_of_many_lines() {
 
 #[test]
 fn double_bounce() {
-    let (to, nouser) = (
-        address("postmaster@oracle.test"),
-        address("nouser@oracle.test"),
-    );
-    let recipients = [reported(
-        &nouser,
-        "Sorry, no mailbox here by that name. (#5.1.1)\n",
-    )];
-    let text = String::from_utf8(qsbmf::opening(&notice(
-        Kind::DoubleBounce,
-        &to,
-        &ReversePath::Null,
-        &recipients,
-    )))
-    .unwrap();
+    let (to, nouser) = (address("postmaster@oracle.test"), address("nouser@oracle.test"));
+    let recipients = [reported(&nouser, "Sorry, no mailbox here by that name. (#5.1.1)\n")];
+    let text = String::from_utf8(qsbmf::opening(&notice(Kind::DoubleBounce, &to, &ReversePath::Null, &recipients))).unwrap();
     assert!(text.ends_with(
         "Subject: failure notice\n\n\
          Hi. This is the qmail-send program at oracle.test.\n\
@@ -100,13 +55,7 @@ fn no_address_and_no_report_makes_a_paragraph_of_its_own() {
     let sender = ReversePath::Address(to.clone());
     for report in ["", "x", "x\n\n\n", "\n\n", "a\n\nb"] {
         let recipients = [reported(&bad, report)];
-        let text = String::from_utf8(qsbmf::opening(&notice(
-            Kind::Failure,
-            &to,
-            &sender,
-            &recipients,
-        )))
-        .unwrap();
+        let text = String::from_utf8(qsbmf::opening(&notice(Kind::Failure, &to, &sender, &recipients))).unwrap();
         assert!(text.contains("\nTo: \"a b\"@x\n"));
         let body = text.split_once("\n\n").unwrap().1;
         // Opening, one recipient, break line, the original's Return-Path.
