@@ -5,10 +5,11 @@ use postino_disk::RealDisk;
 use postino_ports::disk::{Disk, DiskFile};
 use rustix::fs::{Mode, OFlags};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Readable for the drop directory's group, which its set-group-id bit gives to the file: the server's.
+/// Readable for the drop directory's group, the server's.
 const MODE: u32 = 0o640;
 /// Names tried; a name holds the time in nanoseconds and our pid.
 const NAMES_TRIED_MAX: u32 = 100;
@@ -35,15 +36,15 @@ pub type WriteBody<'a> = dyn FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> 
 
 /// Leaves one message in `directory`, durably. `envelope` is qmail-queue's, already checked.
 pub fn leave(directory: &Path, envelope: &[u8], body: Box<WriteBody<'_>>) -> Result<(), DropError> {
-    if !directory.is_dir() {
-        return Err(DropError::NoDirectory);
-    }
+    let group = std::fs::metadata(directory).ok().filter(std::fs::Metadata::is_dir).ok_or(DropError::NoDirectory)?.gid();
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let pid = std::process::id();
     let head = crate::inject::encode_drop_head(pid, crate::now(), envelope).ok_or(DropError::Envelope)?;
     let disk = RealDisk::new();
     let stem = format!("{}.{:09}.{pid}", since.as_secs(), since.subsec_nanos());
     let (hidden, file) = create(&disk, directory, &stem)?;
+    // Needed for root's own mail where the directory has no set-group-id bit; others have the group already, or may not set it.
+    let _ = std::os::unix::fs::lchown(&hidden, None, Some(group));
     let result = fill(file, &head, body).and_then(|()| publish(&disk, directory, &hidden, &stem));
     result.map_err(|error| {
         let _ = disk.remove(&hidden);

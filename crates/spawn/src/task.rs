@@ -164,6 +164,11 @@ fn assigned(settings: &Settings, local: &[u8]) -> Result<Option<User>, Refusal> 
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|_| user::CDB)?,
     };
+    let stat = rustix::fs::fstat(&file).map_err(|_| user::CDB)?;
+    // Who may write this file may name any uid: as root, believe only root's.
+    if rustix::process::geteuid().is_root() && (stat.st_uid != 0 || stat.st_mode & 0o022 != 0) {
+        return Err(user::CDB);
+    }
     let cdb = postino_control::cdb::Cdb::new(file).map_err(|_| user::CDB)?;
     let found = postino_control::assign::lookup(&cdb, local).map_err(|_| user::CDB)?;
     let home = |bytes: Vec<u8>| std::path::PathBuf::from(OsString::from_vec(bytes));
