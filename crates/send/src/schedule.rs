@@ -40,7 +40,7 @@ pub(crate) struct Run {
     remote: Side,
     destinations: Destinations,
     remembered: Remembered,
-    /// Notices and forwards that are due before the end of their parent was told: they wait, so that the log stays in order.
+    /// Entries that are due before a settlement that they come after was heard of: they wait for it.
     early: HashMap<QueueId, Vec<Arc<QueueEntry>>>,
     next_number: u64,
     jobs: JoinSet<JobReport>,

@@ -29,8 +29,8 @@ impl Run {
     /// Takes a due entry.
     pub(super) fn take(&mut self, entry: Arc<QueueEntry>, moment: &Moment) {
         let id = entry.id;
-        if let Some(parent) = parent(&entry.origin).filter(|parent| self.flights.get(parent).is_some_and(|f| f.settling)) {
-            self.early.entry(parent).or_default().push(entry);
+        if let Some(first) = self.comes_after(&entry) {
+            self.early.entry(first).or_default().push(entry);
             return;
         }
         let turn = if is_fresh(&entry) { Turn::Fresh } else { Turn::Retry };
@@ -48,6 +48,15 @@ impl Run {
         self.flights.insert(id, flight);
         self.cut(&entry, moment);
         self.go_on(id, moment);
+    }
+
+    /// The entry in flight whose settlement must be heard of first: the same one (it is due again before we heard that its last pass was
+    /// recorded), or the one that this notice or forward came from.
+    fn comes_after(&self, entry: &QueueEntry) -> Option<QueueId> {
+        if self.flights.contains_key(&entry.id) {
+            return Some(entry.id);
+        }
+        parent(&entry.origin).filter(|parent| self.flights.get(parent).is_some_and(|f| f.settling))
     }
 
     fn retries_max(&self) -> usize {

@@ -45,6 +45,25 @@ async fn a_settlement_that_fails_is_repeated_and_nothing_is_delivered_twice() {
     assert!(house.lines().contains(&"warning: cannot record a delivery, will try again".to_owned()));
 }
 
+/// The queue may hand an entry out again before the loop has heard that its last pass was recorded.
+#[tokio::test(start_paused = true)]
+async fn an_entry_due_again_at_once_is_not_lost() {
+    let mut config = config();
+    config.server.retry_interval_s = Some(1);
+    let house = House::open(config);
+    house.local.always(soft());
+    for _ in 0..20 {
+        house.send("s@oracle.test", &["joe@oracle.test"]);
+    }
+    for _ in 0..30 {
+        house.queue.failing.store(20, Ordering::SeqCst);
+        house.pass(3).await;
+    }
+    house.local.always(DeliveryOutcome::delivered(""));
+    house.pass(120).await;
+    assert_eq!(house.queue.len(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_bounce_is_made_once_though_its_settlement_failed() {
     let house = House::open(config());
