@@ -1,0 +1,139 @@
+//! What a change has done so far, so that it can be undone. Called by every change; undoing happens when the journal is dropped uncommitted.
+//! Never outlives the process: after a crash the order of the steps, not the journal, keeps the files consistent.
+
+use super::{AdminError, Owner};
+use postino_disk::{FileLock, LockError};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{MetadataExt, lchown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+enum Undo {
+    Restore { path: PathBuf, bytes: Vec<u8>, mode: u32 },
+    RemoveFile(PathBuf),
+    RemoveTree(PathBuf),
+    RenameBack { from: PathBuf, to: PathBuf },
+}
+
+/// The steps of one change.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    undo: Vec<Undo>,
+}
+
+impl Journal {
+    /// Replaces a file durably; an old one keeps its mode and owner, a new one gets `mode` and, if given, `owner`.
+    pub(super) fn replace(&mut self, path: &Path, bytes: &[u8], mode: u32, owner: Option<Owner>) -> Result<(), AdminError> {
+        let old = match std::fs::read(path) {
+            Ok(old) => Some(old),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(AdminError::io(path)(error)),
+        };
+        let Some(old) = old else {
+            self.undo.push(Undo::RemoveFile(path.to_path_buf()));
+            postino_disk::replace_file(path, bytes, mode).map_err(AdminError::io(path))?;
+            return owner.map_or(Ok(()), |owner| own(path, owner));
+        };
+        if old == bytes {
+            return Ok(());
+        }
+        let mode = std::fs::metadata(path).map_err(AdminError::io(path))?.mode() & 0o7777;
+        self.undo.push(Undo::Restore { path: path.to_path_buf(), bytes: old, mode });
+        postino_disk::replace_file(path, bytes, mode).map_err(AdminError::io(path))
+    }
+
+    /// Removes a file durably.
+    pub(super) fn remove_file(&mut self, path: &Path) -> Result<(), AdminError> {
+        let bytes = std::fs::read(path).map_err(AdminError::io(path))?;
+        let mode = std::fs::metadata(path).map_err(AdminError::io(path))?.mode() & 0o7777;
+        self.undo.push(Undo::Restore { path: path.to_path_buf(), bytes, mode });
+        std::fs::remove_file(path).map_err(AdminError::io(path))?;
+        sync_parent(path)
+    }
+
+    /// A directory tree is about to be made.
+    pub(super) fn making_tree(&mut self, path: &Path) {
+        self.undo.push(Undo::RemoveTree(path.to_path_buf()));
+    }
+
+    /// Renames durably inside one directory.
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> Result<(), AdminError> {
+        std::fs::rename(from, to).map_err(AdminError::io(from))?;
+        self.undo.push(Undo::RenameBack { from: from.to_path_buf(), to: to.to_path_buf() });
+        sync_parent(to)
+    }
+
+    /// The change stands.
+    pub(super) fn commit(mut self) {
+        self.undo.clear();
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        for step in self.undo.drain(..).rev() {
+            let undone = match &step {
+                Undo::Restore { path, bytes, mode } => postino_disk::replace_file(path, bytes, *mode),
+                Undo::RemoveFile(path) => ignore_absent(std::fs::remove_file(path)),
+                Undo::RemoveTree(path) => ignore_absent(std::fs::remove_dir_all(path)),
+                Undo::RenameBack { from, to } => std::fs::rename(to, from),
+            };
+            if let Err(error) = undone {
+                tracing::error!(?error, path = %step.path().display(), "a step of a failed change could not be undone");
+            }
+        }
+    }
+}
+
+impl Undo {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Restore { path, .. } | Self::RemoveFile(path) | Self::RemoveTree(path) | Self::RenameBack { from: path, .. } => path,
+        }
+    }
+}
+
+fn ignore_absent(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn sync_parent(path: &Path) -> Result<(), AdminError> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    postino_disk::sync_dir(parent).map_err(AdminError::io(parent))
+}
+
+/// Gives a file or directory to its owner; without root's rights it is the caller's own already.
+pub(super) fn own(path: &Path, owner: Owner) -> Result<(), AdminError> {
+    if rustix::process::geteuid().is_root() {
+        lchown(path, Some(owner.uid), Some(owner.gid)).map_err(AdminError::io(path))?;
+    }
+    Ok(())
+}
+
+/// A held lock: flock(2) against ourselves, fcntl(2) against vpopmail's programs.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _posix: File,
+    _flock: FileLock,
+}
+
+/// Takes the lock file `path`, waiting up to half a minute.
+pub(super) fn lock(path: &Path, owner: Option<Owner>) -> Result<Lock, AdminError> {
+    let flock = FileLock::exclusive(path, LOCK_TIMEOUT).map_err(|error| match error {
+        LockError::Held => AdminError::Locked(path.to_path_buf()),
+        LockError::Io(source) => AdminError::Io { path: path.to_path_buf(), source },
+    })?;
+    if let Some(owner) = owner {
+        own(path, owner)?;
+    }
+    let posix = File::options().read(true).write(true).open(path).map_err(AdminError::io(path))?;
+    rustix::fs::fcntl_lock(&posix, rustix::fs::FlockOperation::LockExclusive).map_err(|error| AdminError::io(path)(error.into()))?;
+    Ok(Lock { _posix: posix, _flock: flock })
+}

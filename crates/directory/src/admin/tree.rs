@@ -1,0 +1,86 @@
+//! Directory trees of users: made, checked, made durable. Called by the changes. Never follows a link that it did not make.
+
+use super::journal::own;
+use super::{AdminError, Owner};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Above so many new users one syncfs(2) is cheaper than five fsync(2) each.
+const SINGLE_SYNCS_MAX: usize = 4;
+
+/// Makes `path` with mode 0700.
+pub(super) fn make_dir(path: &Path, owner: Owner) -> Result<(), AdminError> {
+    DirBuilder::new().mode(0o700).create(path).map_err(AdminError::io(path))?;
+    own(path, owner)
+}
+
+/// Writes a new file, not synced yet.
+pub(super) fn write_new(path: &Path, bytes: &[u8], owner: Owner) -> Result<(), AdminError> {
+    let mut file = postino_disk::create_new(path, 0o600).map_err(AdminError::io(path))?;
+    file.write_all(bytes).map_err(AdminError::io(path))?;
+    own(path, owner)
+}
+
+/// The directory of a new user: Maildir, and a `lastauth` that says "never".
+pub(super) fn make_user(path: &Path, owner: Owner) -> Result<(), AdminError> {
+    make_dir(path, owner)?;
+    let maildir = path.join("Maildir");
+    make_dir(&maildir, owner)?;
+    for part in ["cur", "new", "tmp"] {
+        make_dir(&maildir.join(part), owner)?;
+    }
+    write_new(&path.join("lastauth"), b"0.0.0.0", owner)
+}
+
+/// Takes away what a crashed attempt to add this user left: a Maildir without mail. Anything else is an error.
+pub(super) fn clear_leftover(path: &Path) -> Result<(), AdminError> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(AdminError::io(path)(error)),
+        Ok(_) => {}
+    }
+    for entry in files_below(path, 3)? {
+        if entry != path.join("lastauth") {
+            return Err(AdminError::DirectoryTaken(path.to_path_buf()));
+        }
+    }
+    std::fs::remove_dir_all(path).map_err(AdminError::io(path))
+}
+
+/// Everything below `path` that is not a directory; deeper than `depth` levels counts as a file.
+fn files_below(path: &Path, depth: usize) -> Result<Vec<PathBuf>, AdminError> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(AdminError::io(path))? {
+        let entry = entry.map_err(AdminError::io(path))?;
+        let is_dir = entry.file_type().map_err(AdminError::io(path))?.is_dir();
+        if is_dir && depth > 0 {
+            files.extend(files_below(&entry.path(), depth - 1)?);
+        } else {
+            files.push(entry.path());
+        }
+    }
+    Ok(files)
+}
+
+/// Makes the trees of new users durable before anything names them.
+pub(super) fn sync_users(domain: &Path, users: &[PathBuf]) -> Result<(), AdminError> {
+    if users.len() > SINGLE_SYNCS_MAX {
+        return sync_file_system(domain);
+    }
+    for user in users {
+        let lastauth = user.join("lastauth");
+        File::open(&lastauth).and_then(|file| file.sync_all()).map_err(AdminError::io(&lastauth))?;
+        for path in [user.join("Maildir"), user.clone()] {
+            postino_disk::sync_dir(&path).map_err(AdminError::io(&path))?;
+        }
+    }
+    postino_disk::sync_dir(domain).map_err(AdminError::io(domain))
+}
+
+/// Everything written so far on the file system of `path`.
+pub(super) fn sync_file_system(path: &Path) -> Result<(), AdminError> {
+    let directory = File::open(path).map_err(AdminError::io(path))?;
+    rustix::fs::syncfs(&directory).map_err(|error| AdminError::io(path)(error.into()))
+}
