@@ -50,7 +50,7 @@ impl Admin {
         let text = read(&path)?.unwrap_or_default();
         let key = format!("{domain}:");
         let clean = without(&text, |line| line.starts_with(key.as_bytes()));
-        journal.replace(&path, &with_line(&clean, &format!("{domain}:{domain}")), 0o644, None)?;
+        journal.replace_list(&path, &with_line(&clean, &format!("{domain}:{domain}")))?;
         self.unlist_local(journal, domain)?;
         self.accept(journal, domain)
     }
@@ -58,9 +58,9 @@ impl Admin {
     fn unlist_local(&self, journal: &mut Journal, domain: &str) -> Result<(), AdminError> {
         let path = self.control("locals");
         match read(&path)? {
-            Some(text) => journal.replace(&path, &without(&text, |line| line == domain.as_bytes()), 0o644, None),
+            Some(text) => journal.replace_list(&path, &without(&text, |line| line == domain.as_bytes())),
             // without the file `me` is local, and locals win over virtualdomains
-            None if self.settings.me == domain => journal.replace(&path, b"", 0o644, None),
+            None if self.settings.me == domain => journal.replace_list(&path, b""),
             None => Ok(()),
         }
     }
@@ -78,7 +78,7 @@ impl Admin {
             return Ok(());
         }
         if listed.len() < RCPTHOSTS_LINES_MAX {
-            return journal.replace(&path, &with_line(&text, domain), 0o644, None);
+            return journal.replace_list(&path, &with_line(&text, domain));
         }
         self.write_more(journal, &with_line(&more.unwrap_or_default(), domain))
     }
@@ -105,15 +105,15 @@ impl Admin {
             writer.add(&host, b"")?;
         }
         let data = writer.finish()?;
-        journal.replace(&path, text, 0o644, None)?;
-        journal.replace(&path.with_extension("cdb"), &data, 0o644, None)
+        journal.replace_list(&path, text)?;
+        journal.replace_list(&path.with_extension("cdb"), &data)
     }
 
     /// Accepts no more mail for `domain` and forgets its prefix.
     pub(super) fn unlist_domain(&self, journal: &mut Journal, domain: &str) -> Result<(), AdminError> {
         let path = self.control("rcpthosts");
         if let Some(text) = read(&path)? {
-            journal.replace(&path, &without(&text, |line| line == domain.as_bytes()), 0o644, None)?;
+            journal.replace_list(&path, &without(&text, |line| line == domain.as_bytes()))?;
         }
         let more_path = self.control("morercpthosts");
         if let Some(text) = read(&more_path)? {
@@ -125,7 +125,7 @@ impl Admin {
         let path = self.control("virtualdomains");
         if let Some(text) = read(&path)? {
             let key = format!("{domain}:");
-            journal.replace(&path, &without(&text, |line| line.starts_with(key.as_bytes())), 0o644, None)?;
+            journal.replace_list(&path, &without(&text, |line| line.starts_with(key.as_bytes())))?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 use super::account_file;
 use super::assignments::Assignments;
 use super::journal::{Journal, Lock, lock, own};
-use super::tree::{clear_leftover, make_dir, make_user, sync_file_system, write_new};
+use super::tree::{clear_leftover, make_dir, make_user, sync_files, sync_users, write_new};
 use super::{Admin, AdminError, Change, NewUser, Owner, checked};
 use crate::names;
 use std::path::{Path, PathBuf};
@@ -186,13 +186,16 @@ impl Admin {
         }
         journal.making_tree(&building);
         make_dir(&building, owner)?;
-        for (name, bytes) in account_file::fresh(&[record], owner)? {
-            write_new(&building.join(name), &bytes, owner)?;
+        let mut files = account_file::fresh(&[record], owner)?.to_vec();
+        files.push((".qmail-default", self.default_file(&CatchAll::Bounce)?));
+        files.push((".qmail-abuse", format!("&postmaster@{}\n", entry.name).into_bytes()));
+        for (name, bytes) in &files {
+            write_new(&building.join(name), bytes, owner)?;
         }
-        write_new(&building.join(".qmail-default"), &self.default_file(&CatchAll::Bounce)?, owner)?;
-        write_new(&building.join(".qmail-abuse"), format!("&postmaster@{}\n", entry.name).as_bytes(), owner)?;
-        make_user(&building.join("postmaster"), owner)?;
-        sync_file_system(&building)?;
+        let postmaster = building.join("postmaster");
+        make_user(&postmaster, owner)?;
+        sync_files(&files.iter().map(|(name, _)| building.join(name)).collect::<Vec<_>>())?;
+        sync_users(&building, &[postmaster])?;
         journal.rename(&building, &entry.directory)
     }
 

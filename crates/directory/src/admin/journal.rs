@@ -38,12 +38,17 @@ impl Journal {
             postino_disk::replace_file(path, bytes, mode).map_err(AdminError::io(path))?;
             return owner.map_or(Ok(()), |owner| own(path, owner));
         };
-        if old == bytes {
-            return Ok(());
-        }
         let mode = std::fs::metadata(path).map_err(AdminError::io(path))?.mode() & 0o7777;
         self.undo.push(Undo::Restore { path: path.to_path_buf(), bytes: old, mode });
         postino_disk::replace_file(path, bytes, mode).map_err(AdminError::io(path))
+    }
+
+    /// The same for a control list; one that stays as it is is not written.
+    pub(super) fn replace_list(&mut self, path: &Path, bytes: &[u8]) -> Result<(), AdminError> {
+        match std::fs::read(path) {
+            Ok(old) if old == bytes => Ok(()),
+            _ => self.replace(path, bytes, 0o644, None),
+        }
     }
 
     /// Removes a file durably.

@@ -174,6 +174,18 @@ fn untouched_lines_keep_their_bytes() {
 }
 
 #[test]
+fn rebuilding_makes_the_data_base_the_newer_one() {
+    let world = World::with_users();
+    let text = std::fs::read(world.domain("vpasswd")).unwrap();
+    let old = std::fs::metadata(world.domain("vpasswd.cdb")).unwrap().ino();
+    std::fs::write(world.domain("vpasswd"), text).unwrap();
+    let _ = world.admin.rebuild("example.test").unwrap();
+    let (data, text) = (std::fs::metadata(world.domain("vpasswd.cdb")).unwrap(), std::fs::metadata(world.domain("vpasswd")).unwrap());
+    assert_ne!(data.ino(), old);
+    assert!(data.modified().unwrap() >= text.modified().unwrap());
+}
+
+#[test]
 fn a_directory_that_is_not_the_users_own_is_never_removed() {
     let world = World::with_users();
     let text =

@@ -7,9 +7,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Above so many new users one syncfs(2) is cheaper than five fsync(2) each.
-const SINGLE_SYNCS_MAX: usize = 4;
-
 /// Makes `path` with mode 0700.
 pub(super) fn make_dir(path: &Path, owner: Owner) -> Result<(), AdminError> {
     DirBuilder::new().mode(0o700).create(path).map_err(AdminError::io(path))?;
@@ -64,23 +61,19 @@ fn files_below(path: &Path, depth: usize) -> Result<Vec<PathBuf>, AdminError> {
     Ok(files)
 }
 
-/// Makes the trees of new users durable before anything names them.
+/// Makes the trees of new users durable before anything names them. All are made first and synced then: one journal commit of the file system
+/// carries them all, and the other syncs find nothing to do. The content of `lastauth` may be lost, it says nothing yet.
 pub(super) fn sync_users(domain: &Path, users: &[PathBuf]) -> Result<(), AdminError> {
-    if users.len() > SINGLE_SYNCS_MAX {
-        return sync_file_system(domain);
-    }
-    for user in users {
-        let lastauth = user.join("lastauth");
-        File::open(&lastauth).and_then(|file| file.sync_all()).map_err(AdminError::io(&lastauth))?;
-        for path in [user.join("Maildir"), user.clone()] {
-            postino_disk::sync_dir(&path).map_err(AdminError::io(&path))?;
-        }
+    for path in users.iter().flat_map(|user| [user.join("Maildir"), user.clone()]) {
+        postino_disk::sync_dir(&path).map_err(AdminError::io(&path))?;
     }
     postino_disk::sync_dir(domain).map_err(AdminError::io(domain))
 }
 
-/// Everything written so far on the file system of `path`.
-pub(super) fn sync_file_system(path: &Path) -> Result<(), AdminError> {
-    let directory = File::open(path).map_err(AdminError::io(path))?;
-    rustix::fs::syncfs(&directory).map_err(|error| AdminError::io(path)(error.into()))
+/// Makes the content of these new files durable.
+pub(super) fn sync_files(paths: &[PathBuf]) -> Result<(), AdminError> {
+    for path in paths {
+        File::open(path).and_then(|file| file.sync_all()).map_err(AdminError::io(path))?;
+    }
+    Ok(())
 }
