@@ -187,3 +187,6 @@ impl CloseReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
