@@ -10,6 +10,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Operations that may wait; more senders wait for a place. Twice a full group: one in work, one gathering.
 const WAITING_MAX: usize = 1024;
 
+/// Longest pause of `gather`.
+const GATHER_PAUSE_MAX: Duration = Duration::from_micros(500);
+/// Shorter ones the kernel's timers do not keep.
+const GATHER_PAUSE_MIN: Duration = Duration::from_micros(50);
+
 /// The inbox.
 pub(crate) struct Inbox {
     inner: Mutex<Inner>,
@@ -52,6 +57,26 @@ impl Inbox {
             self.filled.notify_one();
         }
         true
+    }
+
+    /// After a group whose commit took `commit`: lets the callers that were just answered come back before the next group is closed. Without it those
+    /// who accept and those who settle form two groups that wait for each other. Waits in pauses of a sixteenth of a commit, at most four of them,
+    /// and only while operations keep coming in; not at all where the disk is so quick that it would not pay.
+    pub(crate) fn gather(&self, commit: Duration, operations_max: usize) {
+        let pause = (commit / 16).min(GATHER_PAUSE_MAX);
+        if pause < GATHER_PAUSE_MIN {
+            return;
+        }
+        let mut before = 0;
+        for _ in 0..4 {
+            std::thread::sleep(pause);
+            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let waiting = inner.waiting.len();
+            if waiting == before || waiting >= operations_max || inner.closed {
+                return;
+            }
+            before = waiting;
+        }
     }
 
     /// Takes all that wait, up to the caps; waits at most `idle`.

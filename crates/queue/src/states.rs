@@ -92,3 +92,17 @@ pub const STATES: &[State] = &[
         may_repeat: false,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::STATES;
+
+    #[test]
+    fn the_page_on_internals_says_the_same() {
+        let page = include_str!("../../../INTERNALS.md");
+        for s in STATES {
+            let row = format!("| {} {} | {} | {} | {} | {} | {} |", s.name, s.word, s.body, s.record, s.recipients, s.crash, s.next);
+            assert!(page.contains(&row), "INTERNALS.md lacks: {row}");
+        }
+    }
+}

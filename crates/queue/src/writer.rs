@@ -204,9 +204,12 @@ impl Writer {
         loop {
             match self.shared.inbox.take(GROUP_OPERATIONS_MAX, GROUP_BYTES_MAX, IDLE) {
                 Taken::Group(ops) => {
+                    let began = self.shared.options.clock.monotonic();
                     if !self.write(ops) {
                         return false;
                     }
+                    let took = self.shared.options.clock.monotonic().saturating_sub(began);
+                    self.shared.inbox.gather(took, GROUP_OPERATIONS_MAX);
                 }
                 Taken::Idle => {
                     if self.ailing.is_some() {
