@@ -4,7 +4,7 @@
 use crate::date::asctime;
 use postino_types::{Address, ReversePath, Time};
 
-/// `Return-Path: <sender>` + LF; the sender quoted as RFC 5321 4.1.2 asks, LF in it shown as `_`.
+/// `Return-Path: <sender>` + LF; the sender quoted as RFC 5321 4.1.2 asks, CR and LF in it shown as `_`.
 #[must_use]
 pub fn return_path(sender: &ReversePath, utf8: bool) -> Vec<u8> {
     let mut out = b"Return-Path: <".to_vec();
@@ -13,7 +13,7 @@ pub fn return_path(sender: &ReversePath, utf8: bool) -> Vec<u8> {
     out
 }
 
-/// `Delivered-To: local@host` + LF, unquoted as qmail-local writes it, LF in it shown as `_`.
+/// `Delivered-To: local@host` + LF, unquoted as qmail-local writes it, CR and LF in it shown as `_`.
 #[must_use]
 pub fn delivered_to(recipient: &Address) -> Vec<u8> {
     let mut out = b"Delivered-To: ".to_vec();
@@ -36,9 +36,10 @@ pub fn from_line(sender: &ReversePath, now: Time) -> Vec<u8> {
     out
 }
 
+/// CR too, which qmail keeps: on its way out by SMTP a bare CR becomes a line end, and a local sender's CR a field of its own.
 fn one_line(mut bytes: Vec<u8>) -> Vec<u8> {
     for b in &mut bytes {
-        if *b == b'\n' {
+        if matches!(*b, b'\n' | b'\r') {
             *b = b'_';
         }
     }
@@ -68,7 +69,12 @@ mod tests {
 
     #[test]
     fn an_address_never_makes_a_second_line() {
-        let sender = ReversePath::Address(address(b"a\nBcc: b@x"));
-        assert_eq!(return_path(&sender, false).iter().filter(|&&b| b == b'\n').count(), 1);
+        for hostile in [&b"a\nBcc: b@x"[..], b"a\rBcc: b@x", b"a\r\nBcc: b@x"] {
+            let lines = [return_path(&ReversePath::Address(address(hostile)), false), delivered_to(&address(hostile))];
+            for line in lines {
+                let ends = line.iter().filter(|&&b| matches!(b, b'\n' | b'\r')).count();
+                assert_eq!(ends, 1, "{:?}", String::from_utf8_lossy(&line));
+            }
+        }
     }
 }

@@ -93,8 +93,9 @@ fn paragraph(out: &mut Vec<u8>, reported: &Reported<'_>) {
     out.push(b'\n');
 }
 
+/// CR too, which qmail keeps: on its way out by SMTP a bare CR becomes a line end, and what follows it a field.
 fn push_one_line(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend(bytes.iter().map(|&b| if b == b'\n' { b'_' } else { b }));
+    out.extend(bytes.iter().map(|&b| if matches!(b, b'\n' | b'\r') { b'_' } else { b }));
 }
 
 #[cfg(test)]

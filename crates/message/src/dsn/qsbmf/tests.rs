@@ -62,3 +62,11 @@ fn no_address_and_no_report_makes_a_paragraph_of_its_own() {
         assert_eq!(body.split("\n\n").count(), 4, "{report:?}: {body}");
     }
 }
+
+#[test]
+fn no_address_makes_a_field_of_its_own() {
+    let (to, user) = (address("x\rBcc: victim@x"), address("u@x"));
+    let recipients = [reported(&user, "")];
+    let text = qsbmf::opening(&notice(Kind::Failure, &to, &ReversePath::Address(to.clone()), &recipients));
+    assert!(!text.contains(&b'\r'), "{:?}", String::from_utf8_lossy(&text));
+}
