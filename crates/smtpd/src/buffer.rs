@@ -4,7 +4,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Room offered to a read between commands, bytes.
-const IDLE_BYTES: usize = 4096;
+const IDLE_BYTES: usize = 2048;
 /// Room offered to a read of content, bytes: what one system call fetches.
 const CONTENT_BYTES: usize = 65536;
 
@@ -84,6 +84,6 @@ mod tests {
         buffer.consume(59_990);
         buffer.prepare(Room::Commands);
         assert_eq!(buffer.unread(), b"xxxxxxxxxx");
-        assert!(buffer.bytes.capacity() <= 8192, "{}", buffer.bytes.capacity());
+        assert!(buffer.bytes.capacity() <= 2 * IDLE_BYTES, "{}", buffer.bytes.capacity());
     }
 }

@@ -111,3 +111,14 @@ async fn early_talkers_are_served_in_order() {
     let codes: Vec<String> = client.rest().await.iter().map(|r| r[..3].to_owned()).collect();
     assert_eq!(codes, ["220", "250", "250", "221"]);
 }
+
+#[tokio::test]
+async fn an_idle_session_is_small() {
+    let house = House::new();
+    let (_ours, theirs) = tokio::io::duplex(64);
+    let local = std::net::IpAddr::from([192, 0, 2, 1]);
+    let caller = postino_smtpd::Caller { peer: house.peer, local, kind: ListenerKind::Smtp, session: 7, permit: None };
+    let session = postino_smtpd::serve(crate::house::Pipe { stream: theirs, tls: false }, caller, house.context.clone());
+    // Read buffer, reply buffer and the kernel's share come on top: 8 KiB in all.
+    assert!(std::mem::size_of_val(&session) <= 4608, "{} bytes", std::mem::size_of_val(&session));
+}
