@@ -61,10 +61,7 @@ impl Resolver {
         };
         set_options(builder.options_mut(), servers.is_empty());
         let inner = builder.build().map_err(|e| SetupError(e.to_string()))?;
-        Ok(Self {
-            inner,
-            questions: Semaphore::new(QUESTIONS_MAX),
-        })
+        Ok(Self { inner, questions: Semaphore::new(QUESTIONS_MAX) })
     }
 
     /// Forgets all answers.
@@ -85,33 +82,14 @@ impl Resolver {
     }
 
     /// What `pick` takes from the records of the type that was asked for (CNAMEs on the way are followed by hickory and left out here).
-    async fn records<T>(
-        &self,
-        name: Name,
-        kind: RecordType,
-        pick: impl Fn(&RData) -> Option<T>,
-    ) -> Result<Vec<T>, DnsError> {
+    async fn records<T>(&self, name: Name, kind: RecordType, pick: impl Fn(&RData) -> Option<T>) -> Result<Vec<T>, DnsError> {
         let lookup = self.ask(name, kind).await?;
-        let found: Vec<T> = lookup
-            .answers()
-            .iter()
-            .filter(|r| r.record_type() == kind)
-            .filter_map(|r| pick(&r.data))
-            .collect();
+        let found: Vec<T> = lookup.answers().iter().filter(|r| r.record_type() == kind).filter_map(|r| pick(&r.data)).collect();
         // Only CNAMEs came back: the chain ends nowhere.
-        if found.is_empty() {
-            Err(DnsError::NoRecord)
-        } else {
-            Ok(found)
-        }
+        if found.is_empty() { Err(DnsError::NoRecord) } else { Ok(found) }
     }
 
-    async fn capped<T>(
-        &self,
-        name: Name,
-        kind: RecordType,
-        pick: impl Fn(&RData) -> Option<T>,
-    ) -> Result<Vec<T>, DnsError> {
+    async fn capped<T>(&self, name: Name, kind: RecordType, pick: impl Fn(&RData) -> Option<T>) -> Result<Vec<T>, DnsError> {
         let mut found = self.records(name, kind, pick).await?;
         found.truncate(RECORDS_MAX);
         Ok(found)
@@ -122,10 +100,7 @@ impl Dns for Resolver {
     fn mx<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Mx>, DnsError>> {
         Box::pin(async move {
             let pick = |data: &RData| match data {
-                RData::MX(mx) => plain(&mx.exchange).map(|host| Mx {
-                    preference: mx.preference,
-                    host,
-                }),
+                RData::MX(mx) => plain(&mx.exchange).map(|host| Mx { preference: mx.preference, host }),
                 _ => None,
             };
             let mut found = self.records(question(name)?, RecordType::MX, pick).await?;
@@ -139,20 +114,8 @@ impl Dns for Resolver {
     fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
         Box::pin(async move {
             let name = question(name)?;
-            let v4 = self.capped(name.clone(), RecordType::A, |data| {
-                if let RData::A(a) = data {
-                    Some(IpAddr::V4(a.0))
-                } else {
-                    None
-                }
-            });
-            let v6 = self.capped(name, RecordType::AAAA, |data| {
-                if let RData::AAAA(a) = data {
-                    Some(IpAddr::V6(a.0))
-                } else {
-                    None
-                }
-            });
+            let v4 = self.capped(name.clone(), RecordType::A, |data| if let RData::A(a) = data { Some(IpAddr::V4(a.0)) } else { None });
+            let v6 = self.capped(name, RecordType::AAAA, |data| if let RData::AAAA(a) = data { Some(IpAddr::V6(a.0)) } else { None });
             let (v4, v6) = tokio::join!(v4, v6);
             both(v4, v6)
         })
@@ -161,14 +124,9 @@ impl Dns for Resolver {
     fn ptr(&self, ip: IpAddr) -> BoxFuture<'_, Result<Vec<String>, DnsError>> {
         Box::pin(async move {
             let pick = |data: &RData| {
-                if let RData::PTR(name) = data {
-                    plain(name)
-                } else {
-                    None
-                }
+                if let RData::PTR(name) = data { plain(name) } else { None }
             };
-            self.capped(Name::from(ip.to_canonical()), RecordType::PTR, pick)
-                .await
+            self.capped(Name::from(ip.to_canonical()), RecordType::PTR, pick).await
         })
     }
 
@@ -176,12 +134,7 @@ impl Dns for Resolver {
         Box::pin(async move {
             let pick = |data: &RData| match data {
                 RData::TXT(txt) => {
-                    let joined: Vec<u8> = txt
-                        .txt_data
-                        .iter()
-                        .flat_map(|part| part.iter().copied())
-                        .take(TXT_BYTES_MAX)
-                        .collect();
+                    let joined: Vec<u8> = txt.txt_data.iter().flat_map(|part| part.iter().copied()).take(TXT_BYTES_MAX).collect();
                     Some(String::from_utf8_lossy(&joined).into_owned())
                 }
                 _ => None,
@@ -194,10 +147,7 @@ impl Dns for Resolver {
 fn configured(servers: &[SocketAddr]) -> ResolverConfig {
     let servers = servers.iter().map(|server| {
         let mut config = NameServerConfig::udp_and_tcp(server.ip());
-        config
-            .connections
-            .iter_mut()
-            .for_each(|c| c.port = server.port());
+        config.connections.iter_mut().for_each(|c| c.port = server.port());
         config
     });
     ResolverConfig::from_name_servers(servers.collect())
@@ -210,11 +160,7 @@ fn set_options(options: &mut ResolverOpts, system: bool) {
     options.positive_max_ttl = Some(POSITIVE_MAX);
     options.negative_max_ttl = Some(NEGATIVE_MAX);
     options.max_active_requests = QUESTIONS_MAX;
-    options.use_hosts_file = if system {
-        ResolveHosts::Always
-    } else {
-        ResolveHosts::Never
-    };
+    options.use_hosts_file = if system { ResolveHosts::Always } else { ResolveHosts::Never };
 }
 
 /// The three kinds of no. Whatever is not a clear statement of the name's own servers is temporary.
@@ -232,10 +178,7 @@ fn meaning(error: &NetError) -> DnsError {
 }
 
 /// A and AAAA together: what one of them found is good; without any, the less certain answer counts.
-fn both(
-    v4: Result<Vec<IpAddr>, DnsError>,
-    v6: Result<Vec<IpAddr>, DnsError>,
-) -> Result<Vec<IpAddr>, DnsError> {
+fn both(v4: Result<Vec<IpAddr>, DnsError>, v6: Result<Vec<IpAddr>, DnsError>) -> Result<Vec<IpAddr>, DnsError> {
     match (v4, v6) {
         (Ok(mut all), Ok(more)) => {
             all.extend(more);
@@ -243,8 +186,7 @@ fn both(
             Ok(all)
         }
         (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
-        (Err(temporary @ DnsError::Temporary(_)), Err(_))
-        | (Err(_), Err(temporary @ DnsError::Temporary(_))) => Err(temporary),
+        (Err(temporary @ DnsError::Temporary(_)), Err(_)) | (Err(_), Err(temporary @ DnsError::Temporary(_))) => Err(temporary),
         (Err(DnsError::NoName), Err(_)) | (Err(_), Err(DnsError::NoName)) => Err(DnsError::NoName),
         (Err(DnsError::NoRecord), Err(DnsError::NoRecord)) => Err(DnsError::NoRecord),
     }
@@ -252,15 +194,9 @@ fn both(
 
 /// A name as a question: A-labels (RFC 5890), absolute, so that no search list applies. What cannot be a name does not exist.
 fn question(name: &str) -> Result<Name, DnsError> {
-    let ascii = if name.is_ascii() {
-        name.to_ascii_lowercase()
-    } else {
-        idna::domain_to_ascii(name).map_err(|_| DnsError::NoName)?
-    };
+    let ascii = if name.is_ascii() { name.to_ascii_lowercase() } else { idna::domain_to_ascii(name).map_err(|_| DnsError::NoName)? };
     let ascii = ascii.strip_suffix('.').unwrap_or(&ascii);
-    let is_plain = ascii
-        .bytes()
-        .all(|b| b.is_ascii_graphic() && b != b'\\' && b != b'"');
+    let is_plain = ascii.bytes().all(|b| b.is_ascii_graphic() && b != b'\\' && b != b'"');
     if ascii.is_empty() || !is_plain {
         return Err(DnsError::NoName);
     }

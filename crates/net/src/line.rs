@@ -31,13 +31,7 @@ impl LineReader {
     /// Lines of at most `line_bytes_max` bytes with their line end.
     #[must_use]
     pub fn new(line_bytes_max: usize) -> Self {
-        Self {
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-            line_bytes_max: line_bytes_max.max(2),
-            skipping: false,
-        }
+        Self { buffer: Vec::new(), start: 0, end: 0, line_bytes_max: line_bytes_max.max(2), skipping: false }
     }
 
     /// Bytes read but not handed out yet. STARTTLS must find none.
@@ -60,14 +54,9 @@ impl LineReader {
                 let from = self.start;
                 let to = from.saturating_add(searched).saturating_add(at);
                 self.start = to.saturating_add(1);
-                let too_long = std::mem::take(&mut self.skipping)
-                    || self.start.saturating_sub(from) > self.line_bytes_max;
+                let too_long = std::mem::take(&mut self.skipping) || self.start.saturating_sub(from) > self.line_bytes_max;
                 let line = self.buffer.get(from..to).unwrap_or_default();
-                return Ok(if too_long {
-                    Line::TooLong
-                } else {
-                    Line::Text(line.strip_suffix(b"\r").unwrap_or(line))
-                });
+                return Ok(if too_long { Line::TooLong } else { Line::Text(line.strip_suffix(b"\r").unwrap_or(line)) });
             }
             searched = self.end.saturating_sub(self.start);
             if searched >= self.line_bytes_max {
@@ -90,11 +79,7 @@ impl LineReader {
             self.start = 0;
         }
         if self.end == self.buffer.len() {
-            let size = self
-                .buffer
-                .len()
-                .saturating_mul(2)
-                .clamp(BUFFER_BYTES, self.line_bytes_max.max(BUFFER_BYTES));
+            let size = self.buffer.len().saturating_mul(2).clamp(BUFFER_BYTES, self.line_bytes_max.max(BUFFER_BYTES));
             self.buffer.resize(size, 0);
         }
     }

@@ -30,7 +30,7 @@ pub struct Accepted {
     pub stream: Stream,
     /// Who; an IPv4 address mapped into IPv6 appears as IPv4.
     pub peer: SocketAddr,
-    /// Its place; freed when dropped, so keep it as long as the session.
+    /// Its place; the accept loop holds it until the handler ends.
     pub permit: ConnectionPermit,
 }
 
@@ -51,16 +51,14 @@ pub type Handler = Arc<dyn Fn(Accepted) -> BoxFuture<'static, ()> + Send + Sync>
 /// Opens a listening socket: SO_REUSEADDR (a restart must not wait), IPv6 sockets for IPv6 only, never SO_REUSEPORT (another process
 /// could take a share of the mail). Non-blocking, closed on exec.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Accepted sockets inherit it: no system call a connection.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -98,12 +96,9 @@ pub async fn accept_loop(
     handler: Handler,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    // Accepted sockets inherit it: no system call a connection.
+    // For listeners that somebody else bound.
     SockRef::from(&listener).set_tcp_nodelay(true)?;
-    #[expect(
-        deprecated,
-        reason = "its successor is unsafe; std's TcpListener owns its descriptor and never swaps it, so this is sound"
-    )]
+    #[expect(deprecated, reason = "its successor is unsafe; std's TcpListener owns its descriptor and never swaps it, so this is sound")]
     let listener = AsyncFd::new(listener)?;
     let mut sessions = JoinSet::new();
     let mut pause = Pause::default();
@@ -118,7 +113,13 @@ pub async fn accept_loop(
             accepted = accept(&listener, &settings, &mut pause) => accepted?,
         };
         if let Some(accepted) = accepted {
-            sessions.spawn(handler(accepted));
+            // Held here too: a handler that takes only the stream out of `Accepted` must not free the place by that.
+            let place = accepted.permit.clone();
+            let session = handler(accepted);
+            sessions.spawn(async move {
+                session.await;
+                drop(place);
+            });
         }
     }
     drop(listener);
@@ -129,11 +130,7 @@ pub async fn accept_loop(
 }
 
 /// One connection, or none when it was gone or refused. Cancel-safe: nothing is accepted before the last await but the refusal line.
-async fn accept(
-    listener: &AsyncFd<TcpListener>,
-    settings: &ListenerSettings,
-    pause: &mut Pause,
-) -> io::Result<Option<Accepted>> {
+async fn accept(listener: &AsyncFd<TcpListener>, settings: &ListenerSettings, pause: &mut Pause) -> io::Result<Option<Accepted>> {
     let mut ready = listener.readable().await?;
     // Admission before work: while all slots are taken the kernel's queue holds the callers.
     let slot = match settings.limits.try_slot() {
@@ -145,34 +142,23 @@ async fn accept(
         }
         None => settings.limits.slot().await,
     };
-    let result = ready.try_io(|l| {
-        Ok(acceptfrom_with(
-            l.get_ref(),
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        )?)
-    });
+    let result = ready.try_io(|l| Ok(acceptfrom_with(l.get_ref(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?));
     let (socket, address) = match result {
         Err(_not_ready) => return Ok(None),
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
             drop(slot);
-            return pause.after(settings.name, error).await.map(|()| None);
+            tokio::time::sleep(pause.after(settings.name, error)?).await;
+            return Ok(None);
         }
     };
     pause.reset();
-    let Some(peer) = address
-        .and_then(|a| SocketAddr::try_from(a).ok())
-        .map(normal)
-    else {
+    let Some(peer) = address.and_then(|a| SocketAddr::try_from(a).ok()).map(normal) else {
         return Ok(None);
     };
     let stream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
     match slot.admit(peer.ip()) {
-        Some(permit) => Ok(Some(Accepted {
-            stream: Stream::Plain(stream),
-            peer,
-            permit,
-        })),
+        Some(permit) => Ok(Some(Accepted { stream: Stream::Plain(stream), peer, permit })),
         None => {
             refuse(stream, peer.ip(), settings).await;
             Ok(None)
@@ -190,11 +176,7 @@ fn somebody_waits(listener: &TcpListener) -> bool {
 async fn refuse(mut stream: TcpStream, peer: IpAddr, settings: &ListenerSettings) {
     tracing::info!(service = settings.name, %peer, "too many connections from one address");
     if !settings.refusal.is_empty() {
-        let _ = tokio::time::timeout(
-            Duration::from_millis(100),
-            stream.write_all(&settings.refusal),
-        )
-        .await;
+        let _ = tokio::time::timeout(Duration::from_millis(100), stream.write_all(&settings.refusal)).await;
         let _ = stream.shutdown().await;
     }
 }
@@ -218,24 +200,28 @@ impl Pause {
         self.next = None;
     }
 
-    /// Errors of the one connection are nothing; want of resources waits; what remains means that the listener is broken.
-    async fn after(&mut self, name: &'static str, error: io::Error) -> io::Result<()> {
+    /// How long to wait now. Errors of the one connection are nothing; want of resources waits; what remains means that the listener
+    /// is broken.
+    fn after(&mut self, name: &'static str, error: io::Error) -> io::Result<Duration> {
         match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                 let pause = match self.next {
                     Some(pause) => pause,
                     None => {
-                        tracing::warn!(service = name, %error, "cannot accept connections for want of resources");
+                        tracing::warn!(
+                            service = name,
+                            %error,
+                            "cannot accept connections for want of resources"
+                        );
                         PAUSE_MIN
                     }
                 };
                 self.next = Some(pause.saturating_mul(2).min(PAUSE_MAX));
-                tokio::time::sleep(pause).await;
-                Ok(())
+                Ok(pause)
             }
             Some(Errno::BADF | Errno::NOTSOCK | Errno::INVAL | Errno::FAULT) => Err(error),
             // accept(2): network errors already pending on the new socket, and a firewall's EPERM, are passed through here.
-            _ => Ok(()),
+            _ => Ok(Duration::ZERO),
         }
     }
 }

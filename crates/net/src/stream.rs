@@ -30,10 +30,7 @@ impl Stream {
     pub async fn start_tls(self, tls: &ServerTls) -> io::Result<Self> {
         match self {
             Self::Plain(socket) => Ok(Self::Tls(Box::new(tls.accept(socket).await?))),
-            Self::Tls(_) => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "TLS is already active",
-            )),
+            Self::Tls(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "TLS is already active")),
         }
     }
 
@@ -111,11 +108,7 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_read(context, buffer),
             Self::Tls(s) => Pin::new(s.as_mut()).poll_read(context, buffer),
@@ -124,11 +117,7 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_write(context, bytes),
             Self::Tls(s) => Pin::new(s.as_mut()).poll_write(context, bytes),
@@ -146,11 +135,7 @@ impl AsyncWrite for Stream {
             Self::Tls(s) => Pin::new(s.as_mut()).poll_shutdown(context),
         }
     }
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_write_vectored(context, parts),
             Self::Tls(s) => Pin::new(s.as_mut()).poll_write_vectored(context, parts),

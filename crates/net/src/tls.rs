@@ -66,25 +66,15 @@ impl std::fmt::Debug for ServerTls {
 impl ServerTls {
     /// Reads the files of `identities`; the first is shown to clients that ask for no or an unknown name.
     pub fn new(identities: &[TlsIdentity]) -> Result<Self, TlsError> {
-        Self::from_identities(
-            identities
-                .iter()
-                .map(Identity::read)
-                .collect::<Result<_, _>>()?,
-        )
+        Self::from_identities(identities.iter().map(Identity::read).collect::<Result<_, _>>()?)
     }
 
     /// From certificates already read (by a part that may read keys, for one that may not).
     pub fn from_identities(identities: Vec<Identity>) -> Result<Self, TlsError> {
         // Tickets are encrypted with keys that rotate and live in memory only: resumption without a table of sessions that could grow.
-        let tickets =
-            rustls::crypto::ring::Ticketer::new().map_err(|e| TlsError::Setup(e.to_string()))?;
+        let tickets = rustls::crypto::ring::Ticketer::new().map_err(|e| TlsError::Setup(e.to_string()))?;
         let config = server_config(identities, Arc::clone(&tickets))?;
-        Ok(Self {
-            config: ArcSwap::from_pointee(config),
-            tickets,
-            handshake_timeout: HANDSHAKE_TIMEOUT,
-        })
+        Ok(Self { config: ArcSwap::from_pointee(config), tickets, handshake_timeout: HANDSHAKE_TIMEOUT })
     }
 
     /// Another limit for the handshake.
@@ -96,35 +86,21 @@ impl ServerTls {
 
     /// Rereads; on an error the certificates in force stay. Sessions already running keep theirs.
     pub fn reload(&self, identities: &[TlsIdentity]) -> Result<(), TlsError> {
-        self.reload_identities(
-            identities
-                .iter()
-                .map(Identity::read)
-                .collect::<Result<_, _>>()?,
-        )
+        self.reload_identities(identities.iter().map(Identity::read).collect::<Result<_, _>>()?)
     }
 
     /// As [`Self::reload`], from certificates already read.
     pub fn reload_identities(&self, identities: Vec<Identity>) -> Result<(), TlsError> {
-        self.config.store(Arc::new(server_config(
-            identities,
-            Arc::clone(&self.tickets),
-        )?));
+        self.config.store(Arc::new(server_config(identities, Arc::clone(&self.tickets))?));
         Ok(())
     }
 
     /// The handshake on an accepted connection, within the time limit.
-    pub async fn accept(
-        &self,
-        socket: TcpStream,
-    ) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+    pub async fn accept(&self, socket: TcpStream) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
         let acceptor = tokio_rustls::TlsAcceptor::from(self.config.load_full());
         match tokio::time::timeout(self.handshake_timeout, acceptor.accept(socket)).await {
             Ok(result) => result,
-            Err(_) => Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "TLS handshake timed out",
-            )),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "TLS handshake timed out")),
         }
     }
 }
@@ -132,15 +108,11 @@ impl ServerTls {
 /// The cryptography that every TLS user of the house names explicitly: with two providers in one process the defaults panic.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
-    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-        LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
     Arc::clone(&PROVIDER)
 }
 
-fn server_config(
-    identities: Vec<Identity>,
-    tickets: Arc<dyn ProducesTickets>,
-) -> Result<ServerConfig, TlsError> {
+fn server_config(identities: Vec<Identity>, tickets: Arc<dyn ProducesTickets>) -> Result<ServerConfig, TlsError> {
     let resolver = HostNames::new(identities)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -164,10 +136,7 @@ struct HostNames {
 
 impl HostNames {
     fn new(identities: Vec<Identity>) -> Result<Self, TlsError> {
-        let first = identities
-            .first()
-            .map(|i| Arc::clone(&i.key))
-            .ok_or(TlsError::None)?;
+        let first = identities.first().map(|i| Arc::clone(&i.key)).ok_or(TlsError::None)?;
         let (mut exact, mut wildcard) = (HashMap::new(), HashMap::new());
         for Identity { host, key } in identities {
             match host.strip_prefix("*.") {
@@ -175,11 +144,7 @@ impl HostNames {
                 None => exact.entry(host).or_insert(key),
             };
         }
-        Ok(Self {
-            exact,
-            wildcard,
-            first,
-        })
+        Ok(Self { exact, wildcard, first })
     }
 
     fn choose(&self, asked: Option<&str>) -> &Arc<CertifiedKey> {
@@ -187,10 +152,7 @@ impl HostNames {
             return &self.first;
         };
         let parent = name.split_once('.').map_or("", |(_, parent)| parent);
-        self.exact
-            .get(&name)
-            .or_else(|| self.wildcard.get(parent))
-            .unwrap_or(&self.first)
+        self.exact.get(&name).or_else(|| self.wildcard.get(parent)).unwrap_or(&self.first)
     }
 }
 

@@ -31,11 +31,7 @@ impl ConnectionLimits {
     /// `total` connections at once and `per_address` from one IPv4 address or IPv6 /64; 0 = no limit.
     #[must_use]
     pub fn new(total: usize, per_address: usize) -> Arc<Self> {
-        let slots = if total == 0 {
-            Semaphore::MAX_PERMITS
-        } else {
-            total.min(Semaphore::MAX_PERMITS)
-        };
+        let slots = if total == 0 { Semaphore::MAX_PERMITS } else { total.min(Semaphore::MAX_PERMITS) };
         Arc::new(Self {
             slots: Arc::new(Semaphore::new(slots)),
             total_max: total,
@@ -74,10 +70,7 @@ impl ConnectionLimits {
     #[must_use]
     pub fn try_slot(self: &Arc<Self>) -> Option<Slot> {
         let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;
-        Some(Slot {
-            limits: Arc::clone(self),
-            permit,
-        })
+        Some(Slot { limits: Arc::clone(self), permit })
     }
 
     /// Waits for a free slot; when there is none, the session that idles longest before login is asked to leave. To be called when a
@@ -87,14 +80,8 @@ impl ConnectionLimits {
             return slot;
         }
         self.evict_oldest();
-        let permit = Arc::clone(&self.slots)
-            .acquire_owned()
-            .await
-            .expect("invariant: the semaphore is never closed");
-        Slot {
-            limits: Arc::clone(self),
-            permit,
-        }
+        let permit = Arc::clone(&self.slots).acquire_owned().await.expect("invariant: the semaphore is never closed");
+        Slot { limits: Arc::clone(self), permit }
     }
 
     fn evict_oldest(&self) {
@@ -134,19 +121,19 @@ impl Slot {
         }
         limits.open.fetch_add(1, Ordering::Relaxed);
         let session = limits.next_session.fetch_add(1, Ordering::Relaxed);
-        Some(ConnectionPermit {
-            limits,
-            session,
-            key,
-            wake: Arc::new(Notify::new()),
-            _slot: permit,
-        })
+        let place = Place { limits, session, key, wake: Arc::new(Notify::new()), _slot: permit };
+        Some(ConnectionPermit { place: Arc::new(place) })
     }
 }
 
-/// A connection's place; dropping it frees the place.
-#[derive(Debug)]
+/// A connection's place. Clones share it; it is free again when the last one is dropped.
+#[derive(Debug, Clone)]
 pub struct ConnectionPermit {
+    place: Arc<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
     limits: Arc<ConnectionLimits>,
     session: u64,
     key: u128,
@@ -158,30 +145,30 @@ impl ConnectionPermit {
     /// Number of the session, unique in this process.
     #[must_use]
     pub fn session(&self) -> postino_types::SessionId {
-        postino_types::SessionId(self.session)
+        postino_types::SessionId(self.place.session)
     }
 
     /// The limits that this place belongs to.
     #[must_use]
     pub fn limits(&self) -> &Arc<ConnectionLimits> {
-        &self.limits
+        &self.place.limits
     }
 
     /// See [`ConnectionLimits::under_stress`].
     #[must_use]
     pub fn under_stress(&self) -> bool {
-        self.limits.under_stress()
+        self.place.limits.under_stress()
     }
 
     /// Ends when this session should make room. Await it beside the read while the client has not logged in (POP3) or is between
     /// transactions (SMTP): only while it is awaited may the session be chosen. Cancel-safe.
     pub async fn evicted(&self) {
-        let _listed = Listed::new(self);
-        self.wake.notified().await;
+        let _listed = Listed::new(&self.place);
+        self.place.wake.notified().await;
     }
 }
 
-impl Drop for ConnectionPermit {
+impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.limits.state();
         state.idle.remove(&self.session);
@@ -197,16 +184,12 @@ impl Drop for ConnectionPermit {
 }
 
 /// Keeps a session on the list of those that may be evicted.
-struct Listed<'a>(&'a ConnectionPermit);
+struct Listed<'a>(&'a Place);
 
 impl<'a> Listed<'a> {
-    fn new(permit: &'a ConnectionPermit) -> Self {
-        permit
-            .limits
-            .state()
-            .idle
-            .insert(permit.session, Arc::clone(&permit.wake));
-        Self(permit)
+    fn new(place: &'a Place) -> Self {
+        place.limits.state().idle.insert(place.session, Arc::clone(&place.wake));
+        Self(place)
     }
 }
 

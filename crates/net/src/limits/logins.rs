@@ -43,9 +43,7 @@ impl LoginThrottle {
     /// `failures_per_minute` are free for one address (and for one account); 0 = wrong passwords cost nothing.
     #[must_use]
     pub fn new(failures_per_minute: u32) -> Self {
-        Self {
-            core: Mutex::new(Core::new(failures_per_minute)),
-        }
+        Self { core: Mutex::new(Core::new(failures_per_minute)) }
     }
 
     /// Another limit, from now on.
@@ -94,12 +92,8 @@ impl Record {
     fn leak(&mut self, now: Duration, per_minute: u64) {
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let millis = now.saturating_sub(self.at);
-        self.failures = self
-            .failures
-            .saturating_sub(millis.saturating_mul(per_minute) / 60);
-        self.attempts = self
-            .attempts
-            .saturating_sub(millis.saturating_mul(1000) / SPACING_MS);
+        self.failures = self.failures.saturating_sub(millis.saturating_mul(per_minute) / 60);
+        self.attempts = self.attempts.saturating_sub(millis.saturating_mul(1000) / SPACING_MS);
         self.at = self.at.max(now);
     }
 
@@ -108,11 +102,7 @@ impl Record {
     fn wait(&mut self, now: Duration, per_minute: u64) -> Duration {
         self.leak(now, per_minute);
         let over = (self.failures / 1000 + 1).saturating_sub(per_minute);
-        let delay = if over == 0 {
-            Duration::ZERO
-        } else {
-            Duration::from_secs(1u64 << (over - 1).min(5)).min(DELAY_MAX)
-        };
+        let delay = if over == 0 { Duration::ZERO } else { Duration::from_secs(1u64 << (over - 1).min(5)).min(DELAY_MAX) };
         let crowd = (self.attempts / 1000 + 1).saturating_sub(per_minute);
         delay.max(Duration::from_millis(crowd.saturating_mul(SPACING_MS)))
     }
@@ -124,10 +114,7 @@ impl Record {
     fn failed(&mut self, now: Duration, per_minute: u64) {
         self.leak(now, per_minute);
         // A ceiling, so that an attack of a day does not slow the owner down for another day.
-        self.failures = self
-            .failures
-            .saturating_add(1000)
-            .min(per_minute.saturating_add(6).saturating_mul(1000));
+        self.failures = self.failures.saturating_add(1000).min(per_minute.saturating_add(6).saturating_mul(1000));
     }
 
     fn refund(&mut self, now: Duration, per_minute: u64) {
@@ -146,11 +133,7 @@ struct Ageing<T> {
 
 impl<T: Copy + Default> Ageing<T> {
     fn new(max: usize) -> Self {
-        Self {
-            young: HashMap::new(),
-            old: HashMap::new(),
-            max,
-        }
+        Self { young: HashMap::new(), old: HashMap::new(), max }
     }
     fn get(&self, key: u64) -> Option<&T> {
         self.young.get(&key).or_else(|| self.old.get(&key))
@@ -160,9 +143,7 @@ impl<T: Copy + Default> Ageing<T> {
             self.old = std::mem::take(&mut self.young);
         }
         let before = self.old.get(&key).copied();
-        self.young
-            .entry(key)
-            .or_insert_with(|| before.unwrap_or_default())
+        self.young.entry(key).or_insert_with(|| before.unwrap_or_default())
     }
     #[cfg(test)]
     fn len(&self) -> usize {
@@ -222,18 +203,11 @@ impl Core {
             let pair = self.records.entry(keys.pair);
             let wait = pair.wait(now, limit).min(DELAY_MAX);
             pair.attempt();
-            return if wait.is_zero() {
-                Admission::Now
-            } else {
-                Admission::After(wait)
-            };
+            return if wait.is_zero() { Admission::Now } else { Admission::After(wait) };
         }
         let by_address = self.records.entry(keys.address).wait(now, limit);
         let by_account = self.records.entry(keys.account).wait(now, limit);
-        let in_all = self
-            .all
-            .wait(now, Self::global(limit))
-            .min(Duration::from_secs(1));
+        let in_all = self.all.wait(now, Self::global(limit)).min(Duration::from_secs(1));
         let wait = by_address.max(by_account).max(in_all);
         if wait > DELAY_MAX {
             // Not counted: attempts that cost us nothing must not push the owner's turn away.
@@ -242,11 +216,7 @@ impl Core {
         self.records.entry(keys.address).attempt();
         self.records.entry(keys.account).attempt();
         self.all.attempt();
-        if wait.is_zero() {
-            Admission::Now
-        } else {
-            Admission::After(wait)
-        }
+        if wait.is_zero() { Admission::Now } else { Admission::After(wait) }
     }
 
     fn failed(&mut self, peer: IpAddr, login: &[u8], now: Duration) {

@@ -28,27 +28,14 @@ impl Identity {
     pub fn read(files: &TlsIdentity) -> Result<Self, TlsError> {
         let certificate = read(&files.certificate)?;
         let key = read(&files.key)?;
-        let chain = chain(&certificate).map_err(|what| TlsError::Content {
-            path: files.certificate.clone(),
-            what,
-        })?;
-        let wrong_key = |what: String| TlsError::Content {
-            path: files.key.clone(),
-            what,
-        };
-        let secret = PrivateKeyDer::from_pem_slice(&key)
-            .map_err(|_| wrong_key("no private key in PEM form here".into()))?;
+        let chain = chain(&certificate).map_err(|what| TlsError::Content { path: files.certificate.clone(), what })?;
+        let wrong_key = |what: String| TlsError::Content { path: files.key.clone(), what };
+        let secret = PrivateKeyDer::from_pem_slice(&key).map_err(|_| wrong_key("no private key in PEM form here".into()))?;
         let key = CertifiedKey::from_der(chain, secret, &provider()).map_err(|e| match e {
-            rustls::Error::InconsistentKeys(_) => wrong_key(format!(
-                "the key does not belong to {}",
-                files.certificate.display()
-            )),
+            rustls::Error::InconsistentKeys(_) => wrong_key(format!("the key does not belong to {}", files.certificate.display())),
             other => wrong_key(other.to_string()),
         })?;
-        Ok(Self {
-            host: files.host.to_ascii_lowercase(),
-            key: Arc::new(key),
-        })
+        Ok(Self { host: files.host.to_ascii_lowercase(), key: Arc::new(key) })
     }
 
     /// The end of the (first) certificate's validity.
@@ -59,38 +46,21 @@ impl Identity {
 
 /// The end of validity of the first certificate in a PEM file.
 pub fn certificate_expiry(path: &Path) -> Result<Time, TlsError> {
-    let wrong = |what: &str| TlsError::Content {
-        path: path.to_owned(),
-        what: what.to_owned(),
-    };
+    let wrong = |what: &str| TlsError::Content { path: path.to_owned(), what: what.to_owned() };
     let chain = chain(&read(path)?).map_err(|what| wrong(&what))?;
-    chain
-        .first()
-        .and_then(|c| expiry(c))
-        .ok_or_else(|| wrong("not an X.509 certificate"))
+    chain.first().and_then(|c| expiry(c)).ok_or_else(|| wrong("not an X.509 certificate"))
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::File {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read(path).map_err(|source| TlsError::File { path: path.to_owned(), source })
 }
 
 pub(super) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let chain = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| "damaged PEM text".to_owned())?;
-    if chain.is_empty() {
-        Err("no certificate in PEM form here".into())
-    } else {
-        Ok(chain)
-    }
+    let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|_| "damaged PEM text".to_owned())?;
+    if chain.is_empty() { Err("no certificate in PEM form here".into()) } else { Ok(chain) }
 }
 
 pub(super) fn expiry(der: &[u8]) -> Option<Time> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-    Some(Time::from_secs(
-        certificate.validity().not_after.timestamp(),
-    ))
+    Some(Time::from_secs(certificate.validity().not_after.timestamp()))
 }

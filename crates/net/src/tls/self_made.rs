@@ -7,8 +7,7 @@ use super::{TlsError, identity};
 use postino_control::resolved::TlsIdentity;
 use postino_types::Time;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -37,41 +36,19 @@ pub struct SelfMade {
 
 /// Makes what is missing in `dir`, or renews a certificate that has less than 30 days left or lacks one of the names. `hostnames`:
 /// `me` first; `localhost`, 127.0.0.1 and ::1 are added. The key survives renewals, so certificate and key fit at every instant.
-pub fn ensure_self_made(
-    dir: &Path,
-    hostnames: &[String],
-    addresses: &[IpAddr],
-    now: Time,
-) -> Result<SelfMade, TlsError> {
-    fs::create_dir_all(dir).map_err(|source| TlsError::File {
-        path: dir.to_owned(),
-        source,
-    })?;
+pub fn ensure_self_made(dir: &Path, hostnames: &[String], addresses: &[IpAddr], now: Time) -> Result<SelfMade, TlsError> {
+    fs::create_dir_all(dir).map_err(|source| TlsError::File { path: dir.to_owned(), source })?;
     let names = all_names(hostnames, addresses);
-    let host = names.iter().find_map(|n| {
-        if let SanType::DnsName(d) = n {
-            Some(d.as_str().to_owned())
-        } else {
-            None
-        }
-    });
+    let host = names.iter().find_map(|n| if let SanType::DnsName(d) = n { Some(d.as_str().to_owned()) } else { None });
     let host = host.unwrap_or_else(|| "localhost".into());
-    let identity = TlsIdentity {
-        host: host.clone(),
-        certificate: dir.join("cert.pem"),
-        key: dir.join("key.pem"),
-    };
+    let identity = TlsIdentity { host: host.clone(), certificate: dir.join("cert.pem"), key: dir.join("key.pem") };
     let authority_path = dir.join("ca.pem");
     let authority = authority(dir, &authority_path, &host, now)?;
     let renewed = !is_good(&identity, &authority, &names, now);
     if renewed {
         make_server(&identity, &authority, names, now)?;
     }
-    Ok(SelfMade {
-        identity,
-        authority: authority_path,
-        renewed,
-    })
+    Ok(SelfMade { identity, authority: authority_path, renewed })
 }
 
 /// The local authority: its certificate as PEM and the means to sign.
@@ -95,11 +72,7 @@ fn authority(dir: &Path, path: &Path, host: &str, now: Time) -> Result<Authority
     // The key first: a certificate without its key would be taken for whole.
     write_durably(&key_path, key.serialize_pem().as_bytes(), 0o600)?;
     write_durably(path, certificate.pem().as_bytes(), 0o644)?;
-    Ok(Authority {
-        pem: certificate.pem(),
-        der: certificate.der().to_vec(),
-        issuer: Issuer::new(authority_params(&name), key),
-    })
+    Ok(Authority { pem: certificate.pem(), der: certificate.der().to_vec(), issuer: Issuer::new(authority_params(&name), key) })
 }
 
 /// The authority on disk, if it is whole and lives long enough to sign another server certificate.
@@ -109,21 +82,11 @@ fn read_authority(path: &Path, key_path: &Path, now: Time) -> Option<Authority> 
     let der = chain(pem.as_bytes()).ok()?.first()?.to_vec();
     let (_, certificate) = x509_parser::parse_x509_certificate(&der).ok()?;
     let ours = certificate.public_key().subject_public_key.data == key.public_key_raw();
-    let name = certificate
-        .subject()
-        .iter_common_name()
-        .next()?
-        .as_str()
-        .ok()?
-        .to_owned();
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?.to_owned();
     if !ours || days_left(&der, now) < RENEW_DAYS {
         return None;
     }
-    Some(Authority {
-        pem,
-        issuer: Issuer::new(authority_params(&name), key),
-        der: der.clone(),
-    })
+    Some(Authority { pem, issuer: Issuer::new(authority_params(&name), key), der: der.clone() })
 }
 
 fn authority_params(name: &str) -> CertificateParams {
@@ -135,15 +98,8 @@ fn authority_params(name: &str) -> CertificateParams {
     params
 }
 
-fn make_server(
-    identity: &TlsIdentity,
-    authority: &Authority,
-    names: Vec<SanType>,
-    now: Time,
-) -> Result<(), TlsError> {
-    let kept = fs::read_to_string(&identity.key)
-        .ok()
-        .and_then(|pem| KeyPair::from_pem(&pem).ok());
+fn make_server(identity: &TlsIdentity, authority: &Authority, names: Vec<SanType>, now: Time) -> Result<(), TlsError> {
+    let kept = fs::read_to_string(&identity.key).ok().and_then(|pem| KeyPair::from_pem(&pem).ok());
     let key = match kept {
         Some(key) => key,
         None => {
@@ -154,25 +110,16 @@ fn make_server(
     };
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(
-        DnType::CommonName,
-        postino_types::printable::cut(&identity.host, 64),
-    );
+    params.distinguished_name.push(DnType::CommonName, postino_types::printable::cut(&identity.host, 64));
     params.subject_alt_names = names;
     (params.not_before, params.not_after) = validity(now, SERVER_DAYS)?;
     // A serial of its own at each renewal: the default is made from the key, and browsers refuse a serial that comes back.
-    params.serial_number = Some(SerialNumber::from_slice(
-        &now.0.saturating_add(1).to_be_bytes(),
-    ));
+    params.serial_number = Some(SerialNumber::from_slice(&now.0.saturating_add(1).to_be_bytes()));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, &authority.issuer).map_err(setup)?;
-    write_durably(
-        &identity.certificate,
-        format!("{}{}", certificate.pem(), authority.pem).as_bytes(),
-        0o644,
-    )
+    write_durably(&identity.certificate, format!("{}{}", certificate.pem(), authority.pem).as_bytes(), 0o644)
 }
 
 /// True when the files fit together, are signed by this authority, live long enough and hold every name.
@@ -180,10 +127,7 @@ fn is_good(identity: &TlsIdentity, authority: &Authority, names: &[SanType], now
     if Identity::read(identity).is_err() {
         return false;
     }
-    let Some(chain) = identity::read(&identity.certificate)
-        .ok()
-        .and_then(|pem| chain(&pem).ok())
-    else {
+    let Some(chain) = identity::read(&identity.certificate).ok().and_then(|pem| chain(&pem).ok()) else {
         return false;
     };
     let (Some(der), Some(issuer)) = (chain.first(), chain.get(1)) else {
@@ -198,13 +142,7 @@ fn is_good(identity: &TlsIdentity, authority: &Authority, names: &[SanType], now
     let Ok(Some(present)) = certificate.subject_alternative_name() else {
         return false;
     };
-    names.iter().all(|name| {
-        present
-            .value
-            .general_names
-            .iter()
-            .any(|have| same_name(name, have))
-    })
+    names.iter().all(|name| present.value.general_names.iter().any(|have| same_name(name, have)))
 }
 
 fn same_name(wanted: &SanType, have: &x509_parser::extensions::GeneralName<'_>) -> bool {
@@ -236,25 +174,15 @@ fn all_names(hostnames: &[String], addresses: &[IpAddr]) -> Vec<SanType> {
             add(SanType::DnsName(name));
         }
     }
-    let loopback = [
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::LOCALHOST),
-    ];
-    addresses
-        .iter()
-        .copied()
-        .chain(loopback)
-        .for_each(|ip| add(SanType::IpAddress(ip)));
+    let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    addresses.iter().copied().chain(loopback).for_each(|ip| add(SanType::IpAddress(ip)));
     names
 }
 
 /// From a day ago (clocks differ) until `days` from now.
 fn validity(now: Time, days: i64) -> Result<(OffsetDateTime, OffsetDateTime), TlsError> {
-    let now = OffsetDateTime::from_unix_timestamp(now.secs())
-        .map_err(|e| TlsError::Setup(e.to_string()))?;
-    let end = now
-        .checked_add(Duration::days(days))
-        .ok_or_else(|| TlsError::Setup("the clock is out of range".into()))?;
+    let now = OffsetDateTime::from_unix_timestamp(now.secs()).map_err(|e| TlsError::Setup(e.to_string()))?;
+    let end = now.checked_add(Duration::days(days)).ok_or_else(|| TlsError::Setup("the clock is out of range".into()))?;
     Ok((now.checked_sub(Duration::days(1)).unwrap_or(now), end))
 }
 
@@ -266,20 +194,12 @@ fn setup(error: rcgen::Error) -> TlsError {
 fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
     let result = || -> io::Result<()> {
         let beside = path.with_extension("pem.new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .open(&beside)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;
         File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     };
-    result().map_err(|source| TlsError::File {
-        path: path.to_owned(),
-        source,
-    })
+    result().map_err(|source| TlsError::File { path: path.to_owned(), source })
 }
