@@ -28,6 +28,11 @@ const OUTPUT_BYTES_KEPT: usize = 1024;
 /// While nearly all connections are taken, a client that has not logged in has so long for a line.
 const STRESS_IDLE: Duration = Duration::from_secs(10);
 
+/// A client that has not logged in and takes no reply is given up after so long: while we write it cannot be asked to make room.
+const STRANGER_WRITE: Duration = Duration::from_secs(20);
+/// So long the last words of a session that makes room may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// How TLS begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsMode {
@@ -73,7 +78,7 @@ pub async fn serve(accepted: Accepted, mode: TlsMode, context: Arc<Context>) {
     let settings = settings(&config, mode, peer.ip(), &context);
     let limits = &config.server.limits;
     let mut shell = Shell {
-        wire: Wire::new(stream, limits.pop3_idle),
+        wire: Wire::new(stream, limits.idle_before_login.min(STRANGER_WRITE)),
         session: Session::new(settings),
         maildrop: None,
         out: Vec::new(),
@@ -155,13 +160,17 @@ impl Shell {
             // RFC 1939 3: an idle client is left without a word.
             End::Quit | End::Errors | End::Timeout | End::Closed | End::Tls => {}
         }
+        if matches!(end, End::Limit | End::Shutdown) {
+            self.wire.write_limit = FAREWELL;
+        }
         let speaks = !matches!(end, End::Timeout | End::Closed | End::Tls);
         let written = speaks && self.write().await.is_ok();
         let Self { mut wire, mut record, permit, .. } = self;
         record.bytes = wire.sent;
         record.end = Some(end);
         drop(record);
-        if written {
+        // Who has to make room makes it now; the others are waited for, so that the last reply arrives.
+        if written && matches!(end, End::Quit | End::Errors) {
             wire.close().await;
         }
         drop(permit);

@@ -23,6 +23,7 @@ impl Shell {
                 Ok(maildrop) => {
                     self.session.granted(maildrop.messages(), &mut self.out);
                     self.maildrop = Some(maildrop);
+                    self.wire.write_limit = self.idle;
                     self.record.login = shown;
                     return Ok(());
                 }

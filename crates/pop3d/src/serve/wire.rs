@@ -9,7 +9,7 @@ pub(super) struct Wire {
     /// `None` only during a handshake and after a failed one.
     stream: Option<Stream>,
     /// A client that takes nothing for so long is given up.
-    write_limit: Duration,
+    pub(super) write_limit: Duration,
     /// Bytes sent, before encryption.
     pub(super) sent: u64,
 }

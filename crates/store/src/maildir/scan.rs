@@ -50,6 +50,8 @@ pub(super) fn scan(path: &Path, sizes: &SizeCache) -> Result<Listing, MaildropEr
         }
     }
     rows.sort_by(|a, b| (a.0, &a.2.name).cmp(&(b.0, &b.2.name)));
+    // A UIDL names one message (RFC 1939 7): two files of one unique name are neighbours now, and the second waits for a later session.
+    rows.dedup_by(|b, a| name::unique(&a.2.name) == name::unique(&b.2.name));
     let mut listing = Listing { messages: Vec::with_capacity(rows.len()), seen: Vec::with_capacity(rows.len()) };
     for (_, octets, seen) in rows {
         listing.messages.push(DropMessage { octets, uidl: name::uidl(name::unique(&seen.name)) });

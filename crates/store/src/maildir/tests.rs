@@ -137,6 +137,17 @@ async fn a_message_seen_in_both_directories_is_one() {
 }
 
 #[tokio::test]
+async fn two_files_of_one_name_never_share_a_uidl() {
+    let house = House::new();
+    house.put("cur/1600000000.1.h:2,", "a\n");
+    house.put("cur/1600000000.1.h:2,S", "b\n");
+    let drop = house.open().await;
+    assert_eq!(drop.messages().len(), 1);
+    assert_eq!(drop.finish(vec![0]).await.unwrap(), 0);
+    assert_eq!(house.open().await.messages().len(), 1, "the other one comes up next");
+}
+
+#[tokio::test]
 async fn finish_removes_the_deleted_and_moves_the_rest() {
     let house = House::new();
     house.put("new/1600000000.1.h", "0\n");
