@@ -278,3 +278,17 @@ async fn a_loop_of_forwards_ends_with_a_bounce() {
     assert!(made.len() < 20);
     assert_eq!(house.queue.len(), 0);
 }
+
+/// Row 60 of docs/attacks.md: nobody who writes a reply or a message can name the boundary of the notice that will hold it.
+#[tokio::test(start_paused = true)]
+async fn row_60_boundaries_are_never_the_same() {
+    let house = house(BounceFormat::Both);
+    for _ in 0..4 {
+        house.send("joe@x.test", &["nouser@oracle.test"]);
+        house.pass(0).await;
+    }
+    let boundary = |text: &str| text.split("boundary=\"").nth(1).and_then(|rest| rest.split('"').next()).map(str::to_owned);
+    let all: std::collections::HashSet<String> = house.made().iter().filter_map(|(_, text)| boundary(text)).collect();
+    assert_eq!(all.len(), 4, "{all:?}");
+    assert!(all.iter().all(|b| b.len() == 32));
+}
