@@ -29,6 +29,7 @@ pub(crate) struct House {
     pub(crate) tls: Arc<postino_net::ServerTls>,
     pub(crate) scheduler: Arc<postino_send::Scheduler>,
     pub(crate) spawn: SpawnLink,
+    pub(crate) remote: Arc<postino_remote::Remote>,
 }
 
 /// Builds the house. `link` is our end of the spawner's socket. Must run inside the runtime.
@@ -58,17 +59,18 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
     })
     .context("remote delivery")?;
     let remote = Arc::new(remote);
+    let deliver_remote: Arc<dyn postino_ports::deliver::Deliver> = remote.clone();
     let scheduler = Arc::new(postino_send::Scheduler::new(postino_send::Parts {
         queue: Arc::clone(&queue),
         local,
-        remote,
+        remote: deliver_remote,
         config: live.clone(),
         clock: Arc::clone(&clock),
         events: Arc::clone(&events),
         uid: rustix::process::geteuid().as_raw(),
     }));
     let maildrops: Arc<dyn Maildrops> = Arc::new(postino_store::MaildirStore::new(Arc::clone(&clock)));
-    Ok(House { live, clock, events, store, queue, directory, dns, maildrops, tls, scheduler, spawn })
+    Ok(House { live, clock, events, store, queue, directory, dns, maildrops, tls, scheduler, spawn, remote })
 }
 
 /// A smarthost that gets a password must show a certificate that the system trusts.

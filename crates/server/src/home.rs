@@ -9,7 +9,7 @@ use std::path::Path;
 pub(crate) fn prepare(config: &Config, owner: Option<(u32, u32)>) -> anyhow::Result<()> {
     let home = &config.home;
     for (name, mode) in
-        [("queue", 0o711), ("queue/drop", 0o1730), ("run", 0o755), ("tls", 0o711), ("users", 0o755), ("alias", 0o755), ("domains", 0o711)]
+        [("queue", 0o711), ("queue/drop", 0o3730), ("run", 0o755), ("tls", 0o711), ("users", 0o755), ("alias", 0o755), ("domains", 0o711)]
     {
         let path = home.join(name);
         let made = match std::fs::create_dir(&path) {

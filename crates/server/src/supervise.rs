@@ -96,6 +96,7 @@ fn keep_over_exec(fd: impl AsFd) -> anyhow::Result<()> {
 fn watch(config: &Config, worker: &mut Child, spawner: &mut Child, signals: &SigSet) -> i32 {
     let worker_pid = pid_of(worker);
     let spawner_pid = pid_of(spawner);
+    let mut stopping = false;
     loop {
         let signal = match signals.wait() {
             Ok(signal) => signal,
@@ -103,7 +104,7 @@ fn watch(config: &Config, worker: &mut Child, spawner: &mut Child, signals: &Sig
         };
         match signal {
             Signal::SIGCHLD => {
-                if let Some(code) = reap(worker_pid, spawner_pid) {
+                if let Some(code) = reap(worker_pid, spawner_pid, stopping) {
                     return code;
                 }
             }
@@ -112,6 +113,7 @@ fn watch(config: &Config, worker: &mut Child, spawner: &mut Child, signals: &Sig
                 let _ = nix::sys::signal::kill(worker_pid, Signal::SIGHUP);
             }
             other => {
+                stopping |= matches!(other, Signal::SIGTERM | Signal::SIGINT);
                 let _ = nix::sys::signal::kill(worker_pid, other);
             }
         }
@@ -130,8 +132,8 @@ fn pid_of(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX))
 }
 
-/// Collects ended children. `Some(exit code)` when worker or spawner is gone.
-fn reap(worker: Pid, spawner: Pid) -> Option<i32> {
+/// Collects ended children. `Some(exit code)` when the worker is gone, or the spawner before anybody asked for a stop (it ends with the worker).
+fn reap(worker: Pid, spawner: Pid, stopping: bool) -> Option<i32> {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, code)) if pid == worker => return Some(code),
@@ -139,7 +141,7 @@ fn reap(worker: Pid, spawner: Pid) -> Option<i32> {
                 eprintln!("alert: the worker died of {signal}; ending, the service manager starts anew");
                 return Some(111);
             }
-            Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) if pid == spawner => {
+            Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) if pid == spawner && !stopping => {
                 eprintln!("alert: the spawner is gone; ending, the service manager starts anew");
                 return Some(111);
             }

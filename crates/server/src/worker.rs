@@ -141,6 +141,7 @@ async fn serve(parts: Parts, metrics: Arc<Metrics>, events: Arc<dyn Events>) -> 
             detail: "deliveries that were running are tried again after the next start",
         });
     }
+    house.remote.close().await;
     helpers.abort_all();
     house.store.stop().await;
     Ok(code)
@@ -234,11 +235,14 @@ fn start_doors(helpers: &mut JoinSet<()>, home: &Path, house: &Arc<House>, share
     let injection = unix_listener(&home.join(postino_local::inject::SOCKET_PATH), 0o666)?;
     let reload_house = Arc::clone(house);
     let (limits, throttle) = (Arc::clone(&shared.limits), Arc::clone(&shared.throttle));
-    let scheduler = Arc::clone(&house.scheduler);
+    let (scheduler, remote) = (Arc::clone(&house.scheduler), Arc::clone(&house.remote));
     let desk = Desk {
         queue: Arc::clone(&house.queue),
         reload: Arc::new(move || reload(&reload_house, &limits, &throttle)),
-        forget_backoff: Arc::new(move || scheduler.forget_backoff()),
+        forget_backoff: Arc::new(move || {
+            scheduler.forget_backoff();
+            remote.forget_down();
+        }),
     };
     helpers.spawn(control_socket::serve(control, desk));
     let door = Door {
@@ -307,6 +311,7 @@ async fn wait(
             },
             _ = alarm.recv() => {
                 house.scheduler.forget_backoff();
+                house.remote.forget_down();
                 if let Err(e) = house.queue.admin(AdminAction::Retry, Selection::All).await {
                     house.events.emit(&Event::Warning { what: "retry of the whole queue failed", detail: &e.to_string() });
                 }

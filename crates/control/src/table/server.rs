@@ -121,10 +121,10 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     number(
         "limits.connections_per_address",
-        COUNT,
+        (0, 1_000_000),
         |c, v| c.server.limits.connections_per_address = size(v),
         ("50", ""),
-        "Connections at once from one address.",
+        "Connections at once from one address; 0 = no limit.",
     ),
     number(
         "limits.disk_reserve_bytes",
