@@ -32,7 +32,7 @@ pub(crate) async fn resolve(dns: &dyn Dns, route: &Route, own: OwnAddresses<'_>)
             Some(ip) => Ok(vec![Target { ip, host: relay.as_str().into(), preference: 0 }]),
             None => by_address(dns, relay).await,
         },
-        Route::Literal(ip) => better_than_us(vec![Target { ip: *ip, host: ip.to_string().into(), preference: 0 }], own),
+        Route::Literal(ip) => better_than_us(vec![Target { ip: *ip, host: ip.to_string().into(), preference: 0 }], own, None),
         Route::Domain(name) => by_mx(dns, name, own).await,
         Route::Impossible => Err(report::impossible_host()),
     }
@@ -42,34 +42,35 @@ async fn by_mx(dns: &dyn Dns, name: &str, own: OwnAddresses<'_>) -> Result<Vec<T
     let records = match dns.mx(name).await {
         Ok(records) if !records.is_empty() => records,
         // No MX: the name itself is the mail host (RFC 5321 5.1).
-        Ok(_) | Err(DnsError::NoName | DnsError::NoRecord) => return better_than_us(by_address(dns, name).await?, own),
+        Ok(_) | Err(DnsError::NoName | DnsError::NoRecord) => return better_than_us(by_address(dns, name).await?, own, None),
         Err(DnsError::Temporary(_)) => return Err(report::no_answer_from_dns()),
     };
     if records.iter().all(|mx| mx.host.is_empty()) {
         return Err(report::null_mx(name));
     }
-    let (targets, any_temporary) = resolve_hosts(dns, &in_order(records)).await;
-    match (targets.is_empty(), any_temporary) {
-        (false, _) => better_than_us(targets, own),
-        (true, true) => Err(report::no_answer_from_dns()),
-        (true, false) => Err(report::no_exchanger()),
+    let (targets, unanswered) = resolve_hosts(dns, &in_order(records)).await;
+    match (targets.is_empty(), unanswered) {
+        (false, _) => better_than_us(targets, own, unanswered),
+        (true, Some(_)) => Err(report::no_answer_from_dns()),
+        (true, None) => Err(report::no_exchanger()),
     }
 }
 
-async fn resolve_hosts(dns: &dyn Dns, hosts: &[Mx]) -> (Vec<Target>, bool) {
+/// Targets in order, and the best preference of a host that DNS gave no answer for.
+async fn resolve_hosts(dns: &dyn Dns, hosts: &[Mx]) -> (Vec<Target>, Option<u16>) {
     let mut targets: Vec<Target> = Vec::new();
-    let mut any_temporary = false;
+    let mut unanswered = None;
     for mx in hosts {
         match dns.addresses(&mx.host).await {
             Ok(addresses) => add(&mut targets, &addresses, mx.host.as_str().into(), mx.preference),
             Err(DnsError::NoName | DnsError::NoRecord) => {}
-            Err(DnsError::Temporary(_)) => any_temporary = true,
+            Err(DnsError::Temporary(_)) => unanswered = unanswered.or(Some(mx.preference)), // sorted: the first is the best
         }
         if targets.len() >= ADDRESSES_MAX {
             break;
         }
     }
-    (targets, any_temporary)
+    (targets, unanswered)
 }
 
 async fn by_address(dns: &dyn Dns, name: &str) -> Result<Vec<Target>, DeliveryOutcome> {
@@ -103,13 +104,19 @@ fn in_order(records: Vec<Mx>) -> Vec<Mx> {
     keyed.into_iter().take(HOSTS_MAX).map(|(_, _, mx)| mx).collect()
 }
 
-/// Only hosts better than the best that is us (RFC 5321 5.1): the others would hand the mail back to us.
-fn better_than_us(mut targets: Vec<Target>, own: OwnAddresses<'_>) -> Result<Vec<Target>, DeliveryOutcome> {
+/// Only hosts better than the best that is us (RFC 5321 5.1): the others would hand the mail back to us. When none is left but DNS gave no
+/// answer for a better one, we are its backup and wait.
+fn better_than_us(mut targets: Vec<Target>, own: OwnAddresses<'_>, unanswered: Option<u16>) -> Result<Vec<Target>, DeliveryOutcome> {
     let ours = targets.iter().find(|t| own.holds(t.ip)).map(|t| t.preference); // sorted: the first is the best
     if let Some(ours) = ours {
         targets.retain(|t| t.preference < ours);
     }
-    if targets.is_empty() { Err(report::we_are_best()) } else { Ok(targets) }
+    let may_come = ours.zip(unanswered).is_some_and(|(ours, theirs)| theirs < ours);
+    match targets.is_empty() {
+        false => Ok(targets),
+        true if may_come => Err(report::no_answer_from_dns()),
+        true => Err(report::we_are_best()),
+    }
 }
 
 #[cfg(test)]

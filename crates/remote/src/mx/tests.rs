@@ -194,3 +194,17 @@ async fn texts_are_qmail_remotes() {
     let outcome = resolve(&zone, &Route::Domain("nx.test".into()), own).await.unwrap_err();
     assert_eq!(outcome, DeliveryOutcome::failed(PermStatus::NO_HOST, "Sorry, I couldn't find any host named nx.test. (#5.1.2)\n"));
 }
+
+/// Row 54: we are the backup of a host whose address DNS cannot tell now. That is no loop, and no reason to bounce.
+#[tokio::test]
+async fn a_better_host_without_an_answer_is_waited_for() {
+    let zone = Zone::default()
+        .no_a("first.test", servfail())
+        .a("us.test", &["192.0.2.1"])
+        .mx("backup.test", &[(10, "first.test"), (20, "us.test")])
+        .mx("ours.test", &[(10, "us.test"), (20, "first.test")])
+        .mx("equal.test", &[(10, "us.test"), (10, "first.test")]);
+    assert_eq!(choose(&zone, "backup.test").await, no("4.4.3"));
+    assert_eq!(choose(&zone, "ours.test").await, no("5.4.6"), "a worse one would hand the mail back to us");
+    assert_eq!(choose(&zone, "equal.test").await, no("5.4.6"));
+}
