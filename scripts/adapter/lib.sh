@@ -40,8 +40,12 @@ gone() {
   for _ in $(seq "$limit"); do
     local left=0
     for p in "$@"; do
-      # A zombie holds nothing any more.
-      case $(sed 's/.*) //' "/proc/$p/stat" 2>/dev/null) in '' | Z*) ;; *) left=1 ;; esac
+      # A zombie holds nothing any more, unless threads of it still end.
+      case $(sed 's/.*) //' "/proc/$p/stat" 2>/dev/null) in
+        '') ;;
+        Z*) [ "$(ls "/proc/$p/task" 2>/dev/null | wc -l)" -le 1 ] || left=1 ;;
+        *) left=1 ;;
+      esac
     done
     [ $left = 0 ] && return 0
     sleep 0.05

@@ -6,6 +6,10 @@ use postino_control::resolved::ListenerKind;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long an address that is in use is tried again.
+const BIND_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A bound socket and what it serves.
 pub(crate) struct Bound {
@@ -53,6 +57,19 @@ pub(crate) fn all(config: &Config) -> anyhow::Result<Vec<Bound>> {
         bail!("server.toml names no listener at all; see `postino config doc listen`");
     }
     Ok(bound)
+}
+
+/// A server that was killed a moment ago may still be closing its sockets.
+fn bind_patiently(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+    let started = Instant::now();
+    loop {
+        match postino_net::listener::bind(address) {
+            Err(e) if e.kind() == std::io::ErrorKind::AddrInUse && started.elapsed() < BIND_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(20))
+            }
+            result => return result,
+        }
+    }
 }
 
 fn from_service_manager() -> anyhow::Result<Vec<Bound>> {

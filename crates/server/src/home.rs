@@ -17,12 +17,13 @@ pub(crate) fn prepare(config: &Config, owner: Option<(u32, u32)>) -> anyhow::Res
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => false,
             Err(e) => return Err(e).with_context(|| format!("cannot make {}", path.display())),
         };
-        let worker_owns = matches!(name, "queue" | "queue/drop" | "run" | "tls" | "domains");
+        // Aliases are run as the account `alias`, or, where there is none, as the owner of their folder: never as root.
+        let worker_owns = matches!(name, "queue" | "queue/drop" | "run" | "tls" | "domains" | "alias");
         if made {
             set_mode(&path, mode)?;
         }
         if let (Some((uid, gid)), true) = (owner, worker_owns)
-            && (made || name != "domains")
+            && (made || !matches!(name, "domains" | "alias"))
         {
             own(&path, uid, gid)?;
         }

@@ -76,7 +76,8 @@ impl Line {
             self.expect(&format!("RCPT TO:<{recipient}>"), "250");
         }
         self.expect("DATA", "354");
-        self.send(format!("{content}\r\n.\r\n").as_bytes());
+        let stuffed = format!("\r\n{content}").replace("\r\n.", "\r\n..");
+        self.send(format!("{}\r\n.\r\n", stuffed.strip_prefix("\r\n").unwrap_or(&stuffed)).as_bytes());
         self.reply()
     }
 

@@ -201,9 +201,11 @@ impl House {
             let _ = child.wait();
         }
         for pid in family {
-            wait_for("killed processes to go", || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-                Ok(stat) => stat.rsplit(") ").next().is_some_and(|s| s.starts_with('Z')),
-                Err(_) => true,
+            // A dead leader whose threads still end holds its sockets.
+            wait_for("killed processes to go", || {
+                let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                threads == 0 || (threads == 1 && stat.rsplit(") ").next().is_some_and(|s| s.starts_with('Z')))
             });
         }
     }

@@ -192,12 +192,7 @@ fn fetchmail_mpop_and_getmail_read_by_pop3() {
     assert_eq!(house.messages("pippo").len(), 3);
     // getmail into a Maildir, left on the server too.
     let getmail = place.join("getmail");
-    for d in ["", "new", "cur", "tmp"] {
-        std::fs::create_dir(getmail.join(d)).ok();
-    }
-    for d in ["maildir", "maildir/new", "maildir/cur", "maildir/tmp"] {
-        std::fs::create_dir(getmail.join(d)).unwrap();
-    }
+    std::fs::create_dir(&getmail).unwrap();
     let rc = format!(
         "[retriever]\ntype = SimplePOP3Retriever\nserver = 127.0.0.1\nport = {}\nusername = pippo@example.test\npassword = segreto\n[destination]\ntype = Mboxrd\npath = {}\n[options]\ndelete = false\nread_all = true\n",
         house.ports.pop3,
@@ -206,7 +201,16 @@ fn fetchmail_mpop_and_getmail_read_by_pop3() {
     std::fs::write(getmail.join("mbox"), "").unwrap();
     std::fs::write(getmail.join("getmailrc"), rc).unwrap();
     std::fs::set_permissions(getmail.join("getmailrc"), std::fs::Permissions::from_mode(0o600)).unwrap();
-    run(Command::new("getmail").arg(format!("--getmaildir={}", getmail.display())).env("HOME", &getmail));
+    // getmail delivers nothing as root.
+    let mut command = if is_root() {
+        run(Command::new("chown").args(["-R", "nobody"]).arg(&getmail));
+        let mut command = Command::new("runuser");
+        command.args(["-u", "nobody", "--", "getmail"]);
+        command
+    } else {
+        Command::new("getmail")
+    };
+    run(command.arg(format!("--getmaildir={}", getmail.display())).env("HOME", &getmail));
     assert_eq!(text(&std::fs::read(getmail.join("mbox")).unwrap()).matches("Subject: message").count(), 3);
     // fetchmail takes it away.
     let rc = place.join("fetchmailrc");
@@ -267,7 +271,7 @@ fn smtp_sink_takes_mail_through_smtproutes() {
     house.wait_empty();
     let all: String = std::fs::read_dir(&dump).unwrap().flatten().map(|e| text(&std::fs::read(e.path()).unwrap())).collect();
     assert_eq!(all.matches("Subject: out").count(), 20);
-    assert!(all.contains("Received: from client.example"), "{all}");
+    assert!(all.contains("(HELO client.example)"), "{all}");
 }
 
 /// Mail for another domain goes by MX records of a real DNS server to a second Postino.
