@@ -47,7 +47,7 @@ pub(crate) fn all(config: &Config) -> anyhow::Result<Vec<Bound>> {
     let mut bound = Vec::new();
     for (kind, addresses) in &config.server.listeners {
         for address in addresses {
-            let socket = postino_net::listener::bind(*address).with_context(|| {
+            let socket = bind_patiently(*address).with_context(|| {
                 format!("cannot listen on {address} for {} (server.toml: listen.{0}); is another server running there?", name_of(*kind))
             })?;
             bound.push(Bound { kind: *kind, socket });
