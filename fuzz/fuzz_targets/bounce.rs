@@ -54,7 +54,8 @@ postino_fuzz::fuzz_target!(|input: &[u8]| {
     let delimiter = format!("--{BOUNDARY}").into_bytes();
     let parts = lines.iter().filter(|line| line.starts_with(&delimiter)).count();
     // Nobody can guess the boundary; the fuzzer that learns it here is told apart.
-    let leaked = [text.as_bytes(), address.as_bytes(), &envid, &original.address].iter().any(|b| b.windows(17).any(|w| w == BOUNDARY.as_bytes()));
+    let leaked =
+        [text.as_bytes(), address.as_bytes(), &envid, &original.address].iter().any(|b| b.windows(17).any(|w| w == BOUNDARY.as_bytes()));
     assert!(leaked || parts == 3, "{parts} parts");
     assert!(tail.ends_with(b"--\n"));
     // The header of the notice is what was meant to be there.
@@ -63,7 +64,16 @@ postino_fuzz::fuzz_target!(|input: &[u8]| {
         let name = line.split(|&b| b == b':').next().unwrap_or_default();
         let folded = line.first().is_some_and(|b| matches!(b, b' ' | b'\t'));
         let known: [&[u8]; 11] = [
-            b"Date", b"From", b"To", b"Subject", b"Message-ID", b"MIME-Version", b"Content-Type", b"Auto-Submitted", b"References", b"In-Reply-To",
+            b"Date",
+            b"From",
+            b"To",
+            b"Subject",
+            b"Message-ID",
+            b"MIME-Version",
+            b"Content-Type",
+            b"Auto-Submitted",
+            b"References",
+            b"In-Reply-To",
             b"Content-Transfer-Encoding",
         ];
         let good = folded || known.iter().any(|k| k.eq_ignore_ascii_case(name));

@@ -30,6 +30,7 @@ use postino_ports::BoxFuture;
 use postino_ports::dns::{Dns, DnsError, Mx};
 use postino_types::DeliveryOutcome;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
@@ -39,6 +40,10 @@ struct Zone<'a> {
     source: Mutex<RefCell<Source<'a>>>,
     asked: Mutex<Cell<usize>>,
     temporary: Mutex<Cell<bool>>,
+    preferences: Mutex<HashMap<String, u16>>,
+    /// Best preference of an exchanger that gave no answer, and of one that is this host.
+    unanswered: Mutex<Cell<u16>>,
+    best_of_ours: Mutex<Cell<u16>>,
 }
 
 impl Zone<'_> {
@@ -54,6 +59,8 @@ impl Zone<'_> {
         }
     }
 }
+
+const OWN_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 fn ip(source: &mut Source<'_>) -> IpAddr {
     match source.byte() {
@@ -73,6 +80,21 @@ fn ip(source: &mut Source<'_>) -> IpAddr {
     }
 }
 
+/// Hosts have different names, so that each is asked for once; the null MX and bare addresses stay as they are.
+fn exchanger(number: u8, source: &mut Source<'_>) -> Mx {
+    let (preference, text) = (source.u16() % 4, source.text());
+    let host = if text.is_empty() || text.parse::<IpAddr>().is_ok() { text } else { format!("{number}-{text}") };
+    Mx { preference, host }
+}
+
+/// The interfaces of the machine that runs this count as well.
+const OWN: own::OwnAddresses<'static> = own::OwnAddresses { configured: &[OWN_IP], allow_loopback: false };
+
+fn is_ours(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    ip.is_loopback() || ip.is_unspecified() || OWN.holds(ip)
+}
+
 impl Dns for Zone<'_> {
     fn mx<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<Mx>, DnsError>> {
         let guard = self.source.lock().unwrap();
@@ -80,11 +102,14 @@ impl Dns for Zone<'_> {
         let kind = source.byte();
         let answer = match self.error(kind) {
             Some(error) => Err(error),
-            None => Ok((0..kind).map(|_| Mx { preference: source.u16() % 4, host: source.text() }).collect()),
+            None => Ok((0..kind).map(|n| exchanger(n, &mut source)).collect::<Vec<_>>()),
         };
+        if let Ok(records) = &answer {
+            self.preferences.lock().unwrap().extend(records.iter().map(|mx| (mx.host.clone(), mx.preference)));
+        }
         Box::pin(async { answer })
     }
-    fn addresses<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
+    fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
         let asked = self.asked.lock().unwrap();
         asked.set(asked.get() + 1);
         assert!(asked.get() <= mx::HOSTS_MAX, "too many questions for one message");
@@ -93,8 +118,19 @@ impl Dns for Zone<'_> {
         let kind = source.byte();
         let answer = match self.error(kind) {
             Some(error) => Err(error),
-            None => Ok((0..kind).map(|_| ip(&mut source)).collect()),
+            None => Ok((0..kind).map(|_| ip(&mut source)).collect::<Vec<_>>()),
         };
+        if let Some(&preference) = self.preferences.lock().unwrap().get(name) {
+            let best = match &answer {
+                Err(DnsError::Temporary(_)) => Some(&self.unanswered),
+                Ok(addresses) if addresses.iter().any(|ip| is_ours(*ip)) => Some(&self.best_of_ours),
+                _ => None,
+            };
+            if let Some(best) = best {
+                let best = best.lock().unwrap();
+                best.set(best.get().min(preference));
+            }
+        }
         Box::pin(async { answer })
     }
     fn ptr(&self, _ip: IpAddr) -> BoxFuture<'_, Result<Vec<String>, DnsError>> {
@@ -117,23 +153,30 @@ postino_fuzz::fuzz_target!(|input: &[u8]| {
     let mut source = Source::new(input);
     let host = source.bytes();
     let way = route::find_route(&Config::default(), host);
-    let own_ip: IpAddr = "192.0.2.1".parse().unwrap();
-    let own = own::OwnAddresses { configured: &[own_ip], allow_loopback: false };
-    let (mutex, asked, temporary) = (Mutex::new(RefCell::new(source)), Mutex::default(), Mutex::default());
-    let zone = Zone { source: mutex, asked, temporary };
-    match block_on(mx::resolve(&zone, &way, own)) {
+    let far = || Mutex::new(Cell::new(u16::MAX));
+    let zone = Zone {
+        source: Mutex::new(RefCell::new(source)),
+        asked: Mutex::default(),
+        temporary: Mutex::default(),
+        preferences: Mutex::default(),
+        unanswered: far(),
+        best_of_ours: far(),
+    };
+    match block_on(mx::resolve(&zone, &way, OWN)) {
         Ok(targets) => {
             assert!(!targets.is_empty() && targets.len() <= mx::ADDRESSES_MAX);
             for target in &targets {
-                assert!(target.ip != own_ip && !target.ip.is_loopback() && !target.ip.is_unspecified(), "mail to ourselves: {target:?}");
+                assert!(!is_ours(target.ip), "mail to ourselves: {target:?}");
                 let literal = matches!(way, route::Route::Literal(_));
                 assert!(literal || !target.ip.is_multicast(), "{target:?}");
             }
         }
         Err(DeliveryOutcome::Failed { detail, .. }) => {
-            // A host whose exchangers are all worse than us is a misconfiguration whatever the others say.
+            // We are listed, and only exchangers not better than us gave no answer: a misconfiguration whatever they would say.
             let found_us = detail.contains("best-preference");
+            let bounced_too_early = zone.unanswered.lock().unwrap().get() < zone.best_of_ours.lock().unwrap().get();
             assert!(found_us || !zone.temporary.lock().unwrap().get(), "bounced for want of an answer: {detail}");
+            assert!(!found_us || !bounced_too_early, "a better exchanger gave no answer: {detail}");
         }
         Err(DeliveryOutcome::Deferred { .. }) => {}
         Err(DeliveryOutcome::Delivered { .. }) => panic!("delivered without a word"),

@@ -2,8 +2,8 @@
 #![no_main]
 
 use postino_fuzz::pieces;
-use postino_smtp::client::reply::{REPLY_BYTES_MAX, Reply, ReplyError, ReplyReader};
 use postino_smtp::client::Capabilities;
+use postino_smtp::client::reply::{REPLY_BYTES_MAX, Reply, ReplyError, ReplyReader};
 
 fn read(input: &[u8], seed: u8) -> (Vec<Reply>, Option<ReplyError>) {
     let mut reader = ReplyReader::default();

@@ -2,7 +2,9 @@
 #![no_main]
 
 use postino_fuzz::Source;
-use postino_types::spawn_frame::{Forward, PACKET_BYTES_MAX, Report, Request, TEXT_BYTES_MAX, decode_forwards, encode_forwards, report_packet};
+use postino_types::spawn_frame::{
+    Forward, PACKET_BYTES_MAX, Report, Request, TEXT_BYTES_MAX, decode_forwards, encode_forwards, report_packet,
+};
 
 fn through_packets(report: &Report, id: u64) -> Report {
     let packets = report.packets(id);
@@ -31,7 +33,8 @@ postino_fuzz::fuzz_target!(|input: &[u8]| {
         assert_eq!(encode_forwards(&forwards).as_deref(), Ok(input), "two spellings of one list");
     }
     let mut source = Source::new(input);
-    let mut report = Report { exit: i32::from(source.byte()), uid: u32::from(source.u16()), text: source.bytes().to_vec(), forwards: Vec::new() };
+    let mut report =
+        Report { exit: i32::from(source.byte()), uid: u32::from(source.u16()), text: source.bytes().to_vec(), forwards: Vec::new() };
     while !source.is_empty() && report.forwards.len() < 100 {
         let text = |source: &mut Source<'_>| source.bytes().iter().copied().filter(|b| *b != 0).collect::<Vec<u8>>();
         let (sender, delivered_to) = (text(&mut source), text(&mut source));
