@@ -182,7 +182,7 @@ pub struct TlsIdentity {
 pub struct Remote {
     /// Recipients of one destination in one transaction (default 100).
     pub recipients_max: usize,
-    /// Connections at once to one destination (default 10).
+    /// Connections at once to one destination (default 20; never more than three quarters of `concurrencyremote`).
     pub per_destination: usize,
     /// Messages over one connection (default 100).
     pub messages_per_connection: usize,
@@ -439,7 +439,7 @@ impl Default for Remote {
     fn default() -> Self {
         Self {
             recipients_max: 100,
-            per_destination: 10,
+            per_destination: 20,
             messages_per_connection: 100,
             idle: Duration::from_secs(5),
             dns_servers: Vec::new(),

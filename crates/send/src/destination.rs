@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Deliveries at once to a destination that nothing is known of; grows by one with each success.
 const INITIAL: usize = 5;
 /// Deliveries that wait in memory for one destination; entries beyond are given back to the queue.
-const WAITING_MAX: usize = 100;
+const WAITING_MAX: usize = 200;
 /// Connection failures in a row that make a destination count as dead.
 const FAILURES_MAX: u32 = 3;
 /// First pause of a dead destination; doubles with each failed probe.
@@ -18,9 +18,9 @@ const PAUSE_MIN: Duration = Duration::from_secs(60);
 /// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(900);
 /// Entries of a busy destination come back after this at the earliest.
-const BUSY: Duration = Duration::from_secs(2);
+const BUSY: Duration = Duration::from_millis(250);
 /// … and each that was sent away before adds so much, so that a long line does not come back all at once.
-const BUSY_STEP: Duration = Duration::from_millis(20);
+const BUSY_STEP: Duration = Duration::from_millis(5);
 /// Longest time that an entry of a busy destination is sent away for.
 const BUSY_MAX: Duration = Duration::from_secs(300);
 /// Destinations remembered; idle ones beyond are forgotten.

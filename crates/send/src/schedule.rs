@@ -174,7 +174,10 @@ impl Run {
     }
 
     fn caps(&self) -> Caps {
-        Caps { per_destination: self.config.server.remote.per_destination, probes: self.config.concurrency_remote / 4 }
+        // One slow destination leaves a quarter of the deliveries to all others.
+        let share = self.config.concurrency_remote - self.config.concurrency_remote / 4;
+        let per_destination = self.config.server.remote.per_destination.min(share);
+        Caps { per_destination, probes: self.config.concurrency_remote / 4 }
     }
 
     fn tell_status(&self) {

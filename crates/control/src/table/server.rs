@@ -281,8 +281,8 @@ pub(super) static SETTINGS: &[Setting] = &[
         "remote.per_destination",
         COUNT,
         |c, v| c.server.remote.per_destination = size(v),
-        ("10", ""),
-        "Connections at once to one destination.",
+        ("20", ""),
+        "Connections at once to one destination; never more than three quarters of concurrencyremote.",
     ),
     number(
         "remote.port",
