@@ -19,6 +19,7 @@ use postino_types::{QueueId, Time};
 use rusqlite::Connection;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -28,6 +29,8 @@ use tokio::sync::oneshot;
 
 /// The database's name in the queue directory.
 pub(crate) const DATABASE: &str = "queue.db";
+/// Permission bits of the database and its log.
+const MODE: u32 = 0o600;
 /// Longest sleep of `due`, so that no clock can make it oversleep.
 const WAIT_MAX_MS: i64 = 60_000;
 /// An entry that could not be read for trouble with the disk comes back after this, milliseconds.
@@ -103,6 +106,26 @@ pub(crate) fn prepare_directory(dir: &Path) -> Result<FileLock, OpenError> {
     Ok(lock)
 }
 
+/// The database and its log hold mail: nobody but the owner reads them, whatever the umask was and although everybody may pass through the
+/// directory (to `drop`). SQLite gives the log and its index the database's mode. Called under the lock and before the first connection: opening
+/// and closing the file beside a connection would end SQLite's locks.
+fn owner_only(path: &Path) -> io::Result<()> {
+    match postino_disk::create_new(path, MODE) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::set_permissions(&name, std::fs::Permissions::from_mode(MODE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 impl QueueStore {
     /// Opens (or makes) the queue, reads its schedule and starts its threads. Blocks; a hundred thousand entries take well under a second.
     ///
@@ -111,6 +134,7 @@ impl QueueStore {
     pub fn open(options: QueueOptions) -> Result<Arc<Self>, OpenError> {
         let lock = prepare_directory(&options.dir)?;
         let path = options.dir.join(DATABASE);
+        owner_only(&path)?;
         let connection = database::open(&path, Purpose::Write)?;
         // The names of database and log must last as well as their bytes.
         sync_dir(&options.dir)?;

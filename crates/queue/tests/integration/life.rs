@@ -39,6 +39,25 @@ async fn what_was_accepted_is_whole_after_a_restart() {
     assert!(house.accept(9, 1, 1).await > *ids.last().unwrap(), "Q-ORDER across a restart");
 }
 
+// Mail that waits is nobody else's to read, and an index that others may open lets them lock the queue.
+#[tokio::test]
+async fn the_database_is_its_owners_alone_also_when_it_was_not() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let modes = |house: &House| {
+        ["queue.db", "queue.db-wal", "queue.db-shm"].map(|name| {
+            let path = house.home.path().join("queue").join(name);
+            std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+        })
+    };
+    let house = House::new();
+    house.accept(1, 1, 10).await;
+    assert_eq!(modes(&house), [0o600; 3]);
+    std::fs::set_permissions(house.home.path().join("queue/queue.db"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let house = house.restart();
+    house.accept(2, 1, 10).await;
+    assert_eq!(modes(&house), [0o600; 3]);
+}
+
 #[tokio::test]
 async fn the_last_recipient_ends_the_entry_and_its_file() {
     let house = House::new();
@@ -307,4 +326,22 @@ async fn a_stop_writes_what_waits_and_refuses_what_comes() {
     assert!(!house.queue.failed());
     let house = house.restart();
     assert_eq!(house.queue.stat().entries, accepted);
+}
+
+#[tokio::test]
+async fn queue_database_is_readable_by_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let house = House::new();
+    house.accept(1, 1, 1000).await;
+    let path = |name| house.home.path().join("queue").join(name);
+    let modes =
+        || ["queue.db", "queue.db-wal", "queue.db-shm"].map(|name| std::fs::metadata(path(name)).unwrap().permissions().mode() & 0o7777);
+    assert_eq!(modes(), [0o600; 3]);
+    // One made by an earlier version is narrowed at the next start.
+    std::fs::set_permissions(path("queue.db"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let house = house.restart();
+    house.accept(2, 1, 1000).await;
+    let found = ["queue.db", "queue.db-wal"]
+        .map(|name| std::fs::metadata(house.home.path().join("queue").join(name)).unwrap().permissions().mode() & 0o7777);
+    assert_eq!(found, [0o600; 2]);
 }
