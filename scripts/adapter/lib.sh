@@ -15,7 +15,7 @@ as_root() { [ "$(id -u)" = 0 ]; }
 family() {
   local p parts=() all=() more args
   for p in /proc/[0-9]*; do
-    args=$(tr '\0' '\n' <"$p/cmdline" 2>/dev/null) || continue
+    args=$(tr '\0' '\n' 2>/dev/null <"$p/cmdline") || continue
     case $args in
       postino$'\n'serve$'\n'* | postino$'\n'worker$'\n'* | postino$'\n'spawner$'\n'* | postino$'\n'qmail-local-child$'\n'* | "$postino"$'\n'serve$'\n'*)
         case $args$'\n' in *$'\n'--home$'\n'"$dir"$'\n'*) parts+=("${p#/proc/}") ;; esac ;;
