@@ -15,17 +15,13 @@ impl SimClock {
     /// A clock that shows `now`.
     #[must_use]
     pub fn at(now: Time) -> Self {
-        Self {
-            wall_ms: AtomicI64::new(now.0),
-            monotonic_ms: AtomicU64::new(1_000_000),
-        }
+        Self { wall_ms: AtomicI64::new(now.0), monotonic_ms: AtomicU64::new(1_000_000) }
     }
     /// Time passes: both clocks move on.
     pub fn advance(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap();
         self.monotonic_ms.fetch_add(millis, Ordering::SeqCst);
-        self.wall_ms
-            .fetch_add(i64::try_from(millis).unwrap(), Ordering::SeqCst);
+        self.wall_ms.fetch_add(i64::try_from(millis).unwrap(), Ordering::SeqCst);
     }
     /// Somebody sets the wall clock (`by_ms` may be negative); no time passes.
     pub fn jump(&self, by_ms: i64) {

@@ -60,11 +60,7 @@ impl SimDisk {
     pub fn new(directories: &[&str]) -> Self {
         let disk = Self::default();
         for path in directories {
-            disk.state
-                .lock()
-                .unwrap()
-                .directories
-                .insert(PathBuf::from(path), Directory::default());
+            disk.state.lock().unwrap().directories.insert(PathBuf::from(path), Directory::default());
         }
         disk
     }
@@ -88,10 +84,7 @@ impl SimDisk {
     pub fn after_crash(&self, seed: u64) -> Self {
         let state = self.state.lock().unwrap();
         let mut dice = Dice(seed.wrapping_mul(2_654_435_769).wrapping_add(1));
-        let mut fresh = State {
-            next_inode: state.next_inode,
-            ..State::default()
-        };
+        let mut fresh = State { next_inode: state.next_inode, ..State::default() };
         for (id, inode) in &state.inodes {
             let unsynced = inode.bytes.len() - inode.durable;
             let kept = inode.durable + usize::try_from(dice.below(unsynced as u64 + 1)).unwrap();
@@ -99,13 +92,7 @@ impl SimDisk {
             if dice.below(3) == 0 {
                 bytes[inode.durable..].fill(0);
             }
-            fresh.inodes.insert(
-                *id,
-                Inode {
-                    durable: bytes.len(),
-                    bytes,
-                },
-            );
+            fresh.inodes.insert(*id, Inode { durable: bytes.len(), bytes });
         }
         for (path, directory) in &state.directories {
             let mut names = directory.durable.clone();
@@ -115,18 +102,9 @@ impl SimDisk {
                 }
             }
             let durable = names.clone();
-            fresh.directories.insert(
-                path.clone(),
-                Directory {
-                    names,
-                    durable,
-                    pending: Vec::new(),
-                },
-            );
+            fresh.directories.insert(path.clone(), Directory { names, durable, pending: Vec::new() });
         }
-        Self {
-            state: Arc::new(Mutex::new(fresh)),
-        }
+        Self { state: Arc::new(Mutex::new(fresh)) }
     }
 
     /// What a reader sees in `path` now; `None` without such a file.
@@ -153,10 +131,7 @@ fn apply(names: &mut BTreeMap<String, u64>, change: &Change) {
 }
 
 fn split(path: &Path) -> (PathBuf, String) {
-    (
-        path.parent().unwrap_or_else(|| Path::new("")).to_path_buf(),
-        path.file_name().unwrap().to_string_lossy().into_owned(),
-    )
+    (path.parent().unwrap_or_else(|| Path::new("")).to_path_buf(), path.file_name().unwrap().to_string_lossy().into_owned())
 }
 
 fn not_found() -> io::Error {
@@ -176,9 +151,7 @@ impl State {
                 Err(io::Error::other("power is off"))
             }
             Some((k, Fault::Eio)) if k == self.operations => Err(io::Error::from_raw_os_error(5)),
-            Some((k, Fault::Enospc)) if k == self.operations => {
-                Err(io::Error::from_raw_os_error(28))
-            }
+            Some((k, Fault::Enospc)) if k == self.operations => Err(io::Error::from_raw_os_error(28)),
             _ => Ok(()),
         }
     }
@@ -192,13 +165,7 @@ impl State {
 
     fn inode_of(&self, path: &Path) -> io::Result<Option<u64>> {
         let (directory, name) = split(path);
-        Ok(self
-            .directories
-            .get(&directory)
-            .ok_or_else(not_found)?
-            .names
-            .get(&name)
-            .copied())
+        Ok(self.directories.get(&directory).ok_or_else(not_found)?.names.get(&name).copied())
     }
 
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
@@ -219,17 +186,8 @@ impl DiskFile for SimFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state.lock().unwrap();
         let step = state.step();
-        let stored = if step.is_ok() {
-            bytes.len()
-        } else {
-            bytes.len() / 2
-        };
-        state
-            .inodes
-            .get_mut(&self.inode)
-            .unwrap()
-            .bytes
-            .extend_from_slice(&bytes[..stored]);
+        let stored = if step.is_ok() { bytes.len() } else { bytes.len() / 2 };
+        state.inodes.get_mut(&self.inode).unwrap().bytes.extend_from_slice(&bytes[..stored]);
         step
     }
     fn sync(self: Box<Self>) -> io::Result<()> {
@@ -253,10 +211,7 @@ impl Disk for SimDisk {
         state.inodes.insert(inode, Inode::default());
         let (directory, name) = split(path);
         state.change(&directory, Change::Add(name, inode))?;
-        Ok(Box::new(SimFile {
-            disk: self.clone(),
-            inode,
-        }))
+        Ok(Box::new(SimFile { disk: self.clone(), inode }))
     }
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
@@ -294,14 +249,7 @@ impl Disk for SimDisk {
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let mut state = self.state.lock().unwrap();
         state.step()?;
-        Ok(state
-            .directories
-            .get(path)
-            .ok_or_else(not_found)?
-            .names
-            .keys()
-            .cloned()
-            .collect())
+        Ok(state.directories.get(path).ok_or_else(not_found)?.names.keys().cloned().collect())
     }
 }
 

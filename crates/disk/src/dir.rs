@@ -7,11 +7,7 @@ use std::path::Path;
 
 /// Opens a directory for syncing.
 pub(crate) fn open_dir(path: &Path) -> io::Result<File> {
-    let fd = rustix::fs::open(
-        path,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     Ok(File::from(fd))
 }
 
@@ -32,18 +28,11 @@ pub fn create_dir_durable(path: &Path, mode: u32) -> io::Result<()> {
     match rustix::fs::mkdir(path, Mode::from_raw_mode(mode)) {
         Ok(()) => {}
         Err(rustix::io::Errno::EXIST) => {
-            return if std::fs::metadata(path)?.is_dir() {
-                Ok(())
-            } else {
-                Err(io::Error::from(io::ErrorKind::NotADirectory))
-            };
+            return if std::fs::metadata(path)?.is_dir() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) };
         }
         Err(rustix::io::Errno::NOENT) => {
             let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-            create_dir_durable(
-                parent.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?,
-                mode,
-            )?;
+            create_dir_durable(parent.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?, mode)?;
             match rustix::fs::mkdir(path, Mode::from_raw_mode(mode)) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
@@ -56,7 +45,5 @@ pub fn create_dir_durable(path: &Path, mode: u32) -> io::Result<()> {
 
 /// The directory that holds `path`'s name.
 pub(crate) fn parent_of(path: &Path) -> &Path {
-    path.parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."))
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }

@@ -42,10 +42,7 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 
 fn write_whole(file: &mut File, bytes: &[u8], target: &Path) -> io::Result<()> {
     if let Ok(old) = std::fs::metadata(target) {
-        let owner = (
-            Some(Uid::from_raw(old.uid())),
-            Some(Gid::from_raw(old.gid())),
-        );
+        let owner = (Some(Uid::from_raw(old.uid())), Some(Gid::from_raw(old.gid())));
         // Only root may give a file away; without the right the file stays ours, as with any editor.
         let _ = rustix::fs::fchown(&*file, owner.0, owner.1);
     }
@@ -76,28 +73,18 @@ fn create_temporary(target: &Path, mode: u32) -> io::Result<(PathBuf, File)> {
 }
 
 fn temporary_beside(target: &Path) -> PathBuf {
-    let name = target
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     parent_of(target).join(format!(".{name}.{}", unique_suffix()))
 }
 
 /// `PID_N`: unlike any other of this process and of processes that run now.
 pub(crate) fn unique_suffix() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!(
-        "{}_{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// True for errors that mean "no room": disk, inodes, quota or the largest file allowed. They heal when somebody makes room.
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

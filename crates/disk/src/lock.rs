@@ -30,9 +30,7 @@ impl FileLock {
     /// [`LockError::Held`], or those of open(2).
     pub fn try_exclusive(path: &Path) -> Result<Self, LockError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = File::from(
-            rustix::fs::open(path, flags, Mode::from_raw_mode(0o600)).map_err(io::Error::from)?,
-        );
+        let file = File::from(rustix::fs::open(path, flags, Mode::from_raw_mode(0o600)).map_err(io::Error::from)?);
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Self { _file: file }),

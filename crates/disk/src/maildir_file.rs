@@ -77,10 +77,7 @@ pub fn deliver(
     result
 }
 
-fn fill(
-    mut file: Box<dyn DiskFile>,
-    write: &mut dyn FnMut(&mut dyn DiskFile) -> io::Result<()>,
-) -> io::Result<()> {
+fn fill(mut file: Box<dyn DiskFile>, write: &mut dyn FnMut(&mut dyn DiskFile) -> io::Result<()>) -> io::Result<()> {
     write(&mut *file)?;
     file.sync()
 }

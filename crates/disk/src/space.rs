@@ -19,15 +19,8 @@ pub struct Space {
 /// Those of statvfs(3).
 pub fn space(path: &Path) -> io::Result<Space> {
     let found = rustix::fs::statvfs(path)?;
-    let free_inodes = if found.f_files == 0 {
-        u64::MAX
-    } else {
-        found.f_favail
-    };
-    Ok(Space {
-        free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
-        free_inodes,
-    })
+    let free_inodes = if found.f_files == 0 { u64::MAX } else { found.f_favail };
+    Ok(Space { free_bytes: found.f_bavail.saturating_mul(found.f_frsize), free_inodes })
 }
 
 /// Makes (or completes) the file `path` with `bytes` of room that nobody else can take, until it is removed.
@@ -35,11 +28,7 @@ pub fn space(path: &Path) -> io::Result<Space> {
 /// # Errors
 /// `StorageFull` without room; `Unsupported` on file systems without fallocate(2).
 pub fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)?;
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
     rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
     Ok(())
 }

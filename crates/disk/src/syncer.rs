@@ -37,9 +37,7 @@ struct Round {
 
 impl Round {
     fn answer(&self) -> Option<io::Result<()>> {
-        self.result
-            .get()
-            .map(|errno| errno.map_or(Ok(()), |number| Err(io::Error::from_raw_os_error(number))))
+        self.result.get().map(|errno| errno.map_or(Ok(()), |number| Err(io::Error::from_raw_os_error(number))))
     }
 }
 
@@ -71,16 +69,8 @@ impl DirSyncer {
             lock(&slot.state).callers += 1;
             return Ok(Arc::clone(slot));
         }
-        let state = State {
-            running: false,
-            next: Arc::default(),
-            callers: 1,
-        };
-        let slot = Arc::new(Slot {
-            directory: open_dir(path)?,
-            state: Mutex::new(state),
-            turn: Condvar::new(),
-        });
+        let state = State { running: false, next: Arc::default(), callers: 1 };
+        let slot = Arc::new(Slot { directory: open_dir(path)?, state: Mutex::new(state), turn: Condvar::new() });
         slots.insert(path.to_path_buf(), Arc::clone(&slot));
         Ok(slot)
     }
@@ -109,17 +99,12 @@ impl Slot {
                 drop(state);
                 let result = self.directory.sync_all();
                 // A result without a number (there is none from fsync) still counts as an error: EIO is 5 on Linux.
-                let _ = round
-                    .result
-                    .set(result.as_ref().err().map(|e| e.raw_os_error().unwrap_or(5)));
+                let _ = round.result.set(result.as_ref().err().map(|e| e.raw_os_error().unwrap_or(5)));
                 lock(&self.state).running = false;
                 self.turn.notify_all();
                 return result;
             }
-            state = self
-                .turn
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.turn.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

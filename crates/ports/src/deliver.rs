@@ -1,8 +1,8 @@
 //! Delivery as `send` sees it: local and remote implement it. A total function: an internal fault *is* `Deferred` 4.3.0.
 
+use crate::BoxFuture;
 use crate::body::Body;
 use crate::queue::QueueEntry;
-use crate::BoxFuture;
 use postino_types::{DeliveryOutcome, Recipient};
 use std::sync::Arc;
 

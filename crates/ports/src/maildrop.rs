@@ -1,8 +1,8 @@
 //! A mailbox as POP3 sees it: a list frozen at login, messages read by number, removals made at QUIT only.
 
+use crate::BoxFuture;
 use crate::body::Body;
 use crate::directory::Mailbox;
-use crate::BoxFuture;
 
 /// One message of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]

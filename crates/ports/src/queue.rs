@@ -1,7 +1,7 @@
 //! The queue as the house sees it: one door in (`begin` … `commit`), one way out (`due` … `settle`). Ok means durable.
 
-use crate::body::Body;
 use crate::BoxFuture;
+use crate::body::Body;
 use bytes::Bytes;
 use postino_types::{Envelope, Origin, QueueId, RecipientState, Time};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Deliveries that run as another user. The caller can name a local part, never a uid, a home or a command: the spawner looks the user up itself.
 
-use crate::body::Body;
 use crate::BoxFuture;
+use crate::body::Body;
 use bytes::Bytes;
 
 /// One delivery for one local recipient.

@@ -55,6 +55,28 @@ fn written() -> (f64, f64) {
     (field("syscw:"), field("write_bytes:"))
 }
 
+/// Takes what is due, reads its body, settles it: 64 at once.
+fn dispatch(queue: Arc<QueueStore>, settled: Arc<AtomicU64>, clock: Arc<dyn Clock>) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let slots = Arc::new(tokio::sync::Semaphore::new(64));
+        loop {
+            for entry in queue.due(32).await {
+                let permit = Arc::clone(&slots).acquire_owned().await;
+                let (queue, settled, clock) = (Arc::clone(&queue), Arc::clone(&settled), Arc::clone(&clock));
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    let body = queue.open(entry.id).await.expect("readable").expect("there");
+                    assert_eq!(body.len(), entry.body_bytes);
+                    let state = RecipientState::Delivered { at: clock.now(), detail: "did 1+0+0\n".to_owned() };
+                    let settlement = Settlement { id: entry.id, changes: vec![(0, state)], new: Vec::new(), release: Some(clock.now()) };
+                    let done = queue.settle(settlement).await.expect("settled");
+                    settled.fetch_add(u64::from(done.finished), Ordering::Relaxed);
+                });
+            }
+        }
+    })
+}
+
 #[tokio::main]
 async fn main() {
     let dir = std::path::PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "/tmp/bench-queue".to_owned()));
@@ -92,28 +114,7 @@ async fn main() {
             }
         }));
     }
-    let dispatcher = {
-        let (queue, settled, clock) = (Arc::clone(&queue), Arc::clone(&settled), Arc::clone(&clock));
-        tokio::spawn(async move {
-            let slots = Arc::new(tokio::sync::Semaphore::new(64));
-            loop {
-                for entry in queue.due(32).await {
-                    let permit = Arc::clone(&slots).acquire_owned().await;
-                    let (queue, settled, clock) = (Arc::clone(&queue), Arc::clone(&settled), Arc::clone(&clock));
-                    tokio::spawn(async move {
-                        let _permit = permit;
-                        let body = queue.open(entry.id).await.expect("readable").expect("there");
-                        assert_eq!(body.len(), entry.body_bytes);
-                        let state = RecipientState::Delivered { at: clock.now(), detail: "did 1+0+0\n".to_owned() };
-                        let settlement =
-                            Settlement { id: entry.id, changes: vec![(0, state)], new: Vec::new(), release: Some(clock.now()) };
-                        let done = queue.settle(settlement).await.expect("settled");
-                        settled.fetch_add(u64::from(done.finished), Ordering::Relaxed);
-                    });
-                }
-            }
-        })
-    };
+    let dispatcher = dispatch(Arc::clone(&queue), Arc::clone(&settled), Arc::clone(&clock));
     let (began, cpu, (calls, written_bytes)) = (Instant::now(), cpu_ms(), written());
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     stop.store(true, Ordering::Relaxed);

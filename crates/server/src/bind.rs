@@ -4,8 +4,7 @@ use anyhow::{Context, bail};
 use postino_control::Config;
 use postino_control::resolved::ListenerKind;
 use std::net::TcpListener;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::path::Path;
+use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How long an address that is in use is tried again.
@@ -38,25 +37,35 @@ fn kind_of(name: &str) -> Option<ListenerKind> {
     NAMES.iter().find(|(n, _)| *n == name).map(|(_, kind)| *kind)
 }
 
-/// Sockets of the service manager, if it passed any, else those of `server.toml`.
+/// Sockets that the service manager passed, and for every other service those of `server.toml`.
 pub(crate) fn all(config: &Config) -> anyhow::Result<Vec<Bound>> {
-    let passed = from_service_manager()?;
-    if !passed.is_empty() {
-        return Ok(passed);
-    }
-    let mut bound = Vec::new();
-    for (kind, addresses) in &config.server.listeners {
+    let mut bound = from_service_manager()?;
+    let passed: Vec<ListenerKind> = bound.iter().map(|b| b.kind).collect();
+    for (kind, addresses) in config.server.listeners.iter().filter(|(kind, _)| !passed.contains(kind)) {
         for address in addresses {
-            let socket = bind_patiently(*address).with_context(|| {
-                format!("cannot listen on {address} for {} (server.toml: listen.{0}); is another server running there?", name_of(*kind))
-            })?;
+            let socket = bind_patiently(*address).map_err(|e| anyhow::Error::msg(refusal(*kind, *address, &e)))?;
             bound.push(Bound { kind: *kind, socket });
         }
     }
     if bound.is_empty() {
-        bail!("server.toml names no listener at all; see `postino config doc listen`");
+        bail!("{NO_LISTENER}");
     }
     Ok(bound)
+}
+
+/// What is wrong with a configuration without listeners.
+pub(crate) const NO_LISTENER: &str = "server.toml switches every service off; see `postino config doc listen`";
+
+/// Why an address cannot be listened on, and what to do.
+pub(crate) fn refusal(kind: ListenerKind, address: std::net::SocketAddr, error: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    let advice = match error.kind() {
+        ErrorKind::AddrInUse => "; another server has it (`ss -ltnp` shows which)",
+        ErrorKind::PermissionDenied => "; ports below 1024 want root",
+        ErrorKind::AddrNotAvailable => "; no interface of this machine has this address",
+        _ => "",
+    };
+    format!("cannot listen on {address} for {} (server.toml: listen.{0}): {error}{advice}", name_of(kind))
 }
 
 /// A server that was killed a moment ago may still be closing its sockets.
@@ -74,11 +83,13 @@ fn bind_patiently(address: std::net::SocketAddr) -> std::io::Result<TcpListener>
 
 fn from_service_manager() -> anyhow::Result<Vec<Bound>> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let names: Vec<&str> = names.split(':').collect();
     let mut fds = listenfd::ListenFd::from_env();
     let mut bound = Vec::new();
-    for (index, name) in names.split(':').enumerate().take(fds.len()) {
-        let kind = kind_of(name).with_context(|| format!("socket unit passes a socket named {name:?}; FileDescriptorName= must be one of smtp, submission, submissions, pop3, pop3s, http"))?;
-        if let Some(socket) = fds.take_tcp_listener(index).context("socket passed by the service manager")? {
+    for index in 0..fds.len() {
+        let name = names.get(index).copied().unwrap_or_default();
+        let kind = kind_of(name).with_context(|| format!("the service manager passes a socket named {name:?}; FileDescriptorName= must be one of smtp, submission, submissions, pop3, pop3s, http"))?;
+        if let Some(socket) = fds.take_tcp_listener(index).with_context(|| format!("the socket {name} passed by the service manager"))? {
             socket.set_nonblocking(true)?;
             bound.push(Bound { kind, socket });
         }
@@ -91,34 +102,34 @@ pub(crate) fn describe(bound: &[Bound]) -> String {
     bound.iter().map(|b| format!("{}={}", name_of(b.kind), b.socket.as_raw_fd())).collect::<Vec<_>>().join(",")
 }
 
-/// The inverse of [`describe`], in the worker. The numbers are duplicated, the inherited ones closed at exec of nothing: the worker never execs.
+/// `smtp 127.0.0.1:2025, pop3 …`, for the log.
+pub(crate) fn addresses(bound: &[Bound]) -> String {
+    let one = |b: &Bound| b.socket.local_addr().map_or_else(|_| name_of(b.kind).to_owned(), |a| format!("{} {a}", name_of(b.kind)));
+    bound.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// The inverse of [`describe`], in the worker.
 pub(crate) fn inherited(text: &str) -> anyhow::Result<Vec<Bound>> {
     let mut bound = Vec::new();
     for item in text.split(',').filter(|s| !s.is_empty()) {
         let (name, number) = item.split_once('=').context("malformed listener list")?;
         let kind = kind_of(name).context("unknown listener kind")?;
-        let socket = TcpListener::from(duplicate(number.parse()?)?);
+        let socket = TcpListener::from(take(number.parse()?)?);
         bound.push(Bound { kind, socket });
     }
     Ok(bound)
 }
 
-/// A descriptor of our own for an inherited number.
-#[allow(unsafe_code)] // BorrowedFd::borrow_raw is the only way to name an inherited descriptor
-pub(crate) fn duplicate(number: i32) -> anyhow::Result<std::os::fd::OwnedFd> {
+/// Takes an inherited descriptor over. Each number may be taken once: the socket is closed with what it becomes, and a stopping server
+/// must not leave a second copy on which the kernel goes on accepting.
+#[allow(unsafe_code)] // from_raw_fd is the only way to own an inherited descriptor
+pub(crate) fn take(number: i32) -> anyhow::Result<OwnedFd> {
     if number < 3 {
-        bail!("descriptor {number} cannot be an inherited socket");
+        bail!("descriptor {number} cannot be an inherited one");
     }
-    // SAFETY: the number comes from our own parent, which left this descriptor open for us; it is only borrowed for fcntl,
-    // which fails with EBADF when nothing is open there.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    let own = rustix::io::fcntl_dupfd_cloexec(borrowed, 3).context("inherited descriptor")?;
-    rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC).context("inherited descriptor")?;
+    // SAFETY: the number comes from our own parent, which left this descriptor open for us and names it once; nothing else in this
+    // process has opened a descriptor with it, since it was open at exec. fcntl fails with EBADF when it was not.
+    let own = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&own, rustix::io::FdFlags::CLOEXEC).context("inherited descriptor")?;
     Ok(own)
-}
-
-/// `run/postino.pid`, for people and init scripts; signals of our own tools go through the control socket.
-pub(crate) fn write_pid_file(home: &Path) -> anyhow::Result<()> {
-    let path = home.join("run/postino.pid");
-    std::fs::write(&path, format!("{}\n", std::process::id())).with_context(|| format!("cannot write {}", path.display()))
 }

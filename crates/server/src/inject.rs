@@ -20,6 +20,9 @@ const INJECTIONS_MAX: usize = 64;
 /// An injector that says nothing for so long is dropped.
 const IDLE: Duration = Duration::from_secs(300);
 
+/// Age at which an unfinished dropped file is leftovers (qmail-queue gives itself 24 hours).
+const ABANDONED: Duration = Duration::from_secs(36 * 3600);
+
 /// What injection needs.
 #[derive(Clone)]
 pub(crate) struct Door {
@@ -140,9 +143,12 @@ async fn take_in_all(drop_dir: &Path, door: &Door) -> std::io::Result<()> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(drop_dir)? {
         let name = entry?.file_name();
-        // Names that begin with a dot are not finished yet.
+        // Names that begin with a dot are not finished yet; after a day and a half nobody will finish them.
         if !name.as_encoded_bytes().starts_with(b".") {
             names.push(name);
+        } else if is_abandoned(&drop_dir.join(&name)) {
+            // Another process may have been quicker.
+            let _ = std::fs::remove_file(drop_dir.join(&name));
         }
     }
     names.sort();
@@ -153,6 +159,12 @@ async fn take_in_all(drop_dir: &Path, door: &Door) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// True when an unfinished file was last written longer ago than any injector runs.
+fn is_abandoned(path: &Path) -> bool {
+    let age = std::fs::symlink_metadata(path).ok().and_then(|m| m.modified().ok()?.elapsed().ok());
+    age.is_some_and(|age| age > ABANDONED)
 }
 
 /// One dropped file: into the queue first, then removed. A crash between the two repeats the message, never loses it.

@@ -12,6 +12,7 @@ mod inject;
 mod log_writer;
 mod metrics;
 mod sandbox;
+mod service_manager;
 mod supervise;
 mod worker;
 
@@ -22,6 +23,8 @@ fn main() {
     if let Some(code) = postino_local::child_program() {
         std::process::exit(code);
     }
+    // Parts are started through /proc/self/exe; ps, ss and pgrep should not show "exe".
+    let _ = rustix::thread::set_name(c"postino");
     // Rust ignores SIGPIPE, so a closed reader of our output is an error, not a death; SIGXFSZ likewise must be an error of write(2).
     ignore_file_size_signal();
     std::process::exit(cli::run());

@@ -2,6 +2,7 @@
 //! Without root there is no supervisor: `serve` starts the spawner and becomes the worker.
 
 use crate::bind::{self, Bound};
+use crate::service_manager::{self, MainProcess};
 use anyhow::{Context, bail};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -11,11 +12,16 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Environment variable that carries the worker's descriptors: `kind=fd,kind=fd`.
 pub(crate) const ENV_LISTENERS: &str = "POSTINO_LISTENERS";
 /// Environment variable that carries the spawner socket's descriptor.
 pub(crate) const ENV_SPAWNER: &str = "POSTINO_SPAWNER";
+/// Environment variable that carries the descriptor of the pipe for [`service_manager::News`].
+pub(crate) const ENV_NEWS: &str = "POSTINO_NEWS";
+/// How long the worker, which ends by itself when the spawner is gone, has to tell why it ended first.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Starts the spawner with one end of a socket pair; returns it and the worker's end.
 pub(crate) fn start_spawner(config: &Config) -> anyhow::Result<(Child, OwnedFd)> {
@@ -27,7 +33,7 @@ pub(crate) fn start_spawner(config: &Config) -> anyhow::Result<(Child, OwnedFd)>
 }
 
 /// Runs as root until the worker or the spawner ends; returns the exit code.
-pub(crate) fn run(config: &Config, bound: Vec<Bound>) -> anyhow::Result<i32> {
+pub(crate) fn run(config: &Config, bound: Vec<Bound>, main: MainProcess) -> anyhow::Result<i32> {
     let user = nix::unistd::User::from_name(&config.server.user).ok().flatten().with_context(|| {
         format!("user {:?} (server.toml: user) does not exist; make it with: useradd --system --no-create-home {0}", config.server.user)
     })?;
@@ -39,8 +45,8 @@ pub(crate) fn run(config: &Config, bound: Vec<Bound>) -> anyhow::Result<i32> {
     let signals = signal_set();
     signals.thread_block().context("cannot block signals")?;
     let (mut spawner, link) = start_spawner(config)?;
-    let mut worker = start_worker(config, bound, link, user.uid.as_raw(), user.gid.as_raw())?;
-    bind::write_pid_file(&config.home)?;
+    let inherited = Inherited { bound, link, news: service_manager::listen(main)? };
+    let mut worker = start_worker(config, inherited, user.uid.as_raw(), user.gid.as_raw())?;
     let code = watch(config, &mut worker, &mut spawner, &signals);
     // Whatever ended first, the other must not outlive it.
     let _ = spawner.kill();
@@ -58,17 +64,26 @@ fn signal_set() -> SigSet {
     signals
 }
 
-fn start_worker(config: &Config, bound: Vec<Bound>, link: OwnedFd, uid: u32, gid: u32) -> anyhow::Result<Child> {
-    keep_over_exec(&link)?;
-    for listener in &bound {
+/// What the worker gets from us; our copies are closed once it runs.
+struct Inherited {
+    bound: Vec<Bound>,
+    link: OwnedFd,
+    news: OwnedFd,
+}
+
+fn start_worker(config: &Config, inherited: Inherited, uid: u32, gid: u32) -> anyhow::Result<Child> {
+    keep_over_exec(&inherited.link)?;
+    keep_over_exec(&inherited.news)?;
+    for listener in &inherited.bound {
         keep_over_exec(listener.socket.as_fd())?;
     }
     let mut command = own_program("worker");
     command
         .arg("--home")
         .arg(&config.home)
-        .env(ENV_LISTENERS, bind::describe(&bound))
-        .env(ENV_SPAWNER, link.as_raw_fd().to_string())
+        .env(ENV_LISTENERS, bind::describe(&inherited.bound))
+        .env(ENV_SPAWNER, inherited.link.as_raw_fd().to_string())
+        .env(ENV_NEWS, inherited.news.as_raw_fd().to_string())
         .uid(uid)
         .gid(gid)
         .current_dir("/");
@@ -81,8 +96,8 @@ fn own_program(word: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("postino").arg(word);
     for (name, _) in std::env::vars_os() {
-        // The children need no word of our environment but the service manager's socket and the test home.
-        if name != "NOTIFY_SOCKET" && name != "POSTINO_HOME" && name != "RUST_BACKTRACE" && name != "PATH" {
+        // The children need no word of our environment.
+        if name != "POSTINO_HOME" && name != "RUST_BACKTRACE" && name != "PATH" {
             command.env_remove(&name);
         }
     }
@@ -142,11 +157,26 @@ fn reap(worker: Pid, spawner: Pid, stopping: bool) -> Option<i32> {
                 return Some(111);
             }
             Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) if pid == spawner && !stopping => {
-                eprintln!("alert: the spawner is gone; ending, the service manager starts anew");
-                return Some(111);
+                return Some(last_word(worker).unwrap_or_else(|| {
+                    eprintln!("alert: the spawner is gone; ending, the service manager starts anew");
+                    111
+                }));
             }
             Ok(WaitStatus::StillAlive) | Err(_) => return None,
             Ok(_) => {}
         }
     }
+}
+
+/// The exit code of a worker that ended on its own: the spawner ends with it, and may be heard of first.
+fn last_word(worker: Pid) -> Option<i32> {
+    let asked = Instant::now();
+    while asked.elapsed() < LAST_WORD {
+        match waitpid(worker, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(_, code)) => return Some(code),
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(10)),
+            _ => return None,
+        }
+    }
+    None
 }

@@ -7,9 +7,10 @@ use crate::control_socket::{self, Desk};
 use crate::events::EventSink;
 use crate::inject::{self, Door};
 use crate::metrics::Metrics;
+use crate::service_manager::{Herald, News};
 use crate::{http, sandbox, supervise};
 use anyhow::{Context, bail};
-use postino_control::Config;
+use postino_control::{Config, Loaded};
 use postino_control::resolved::ListenerKind;
 use postino_net::listener::{Handler, ListenerSettings, accept_loop};
 use postino_net::{ConnectionLimits, LoginThrottle};
@@ -26,12 +27,14 @@ use tokio::task::JoinSet;
 
 /// What the worker starts with.
 pub(crate) struct Parts {
-    /// The configuration.
-    pub(crate) config: Config,
+    /// The configuration, with its warnings.
+    pub(crate) loaded: Loaded,
     /// Bound listeners.
     pub(crate) bound: Vec<Bound>,
     /// Our end of the spawner's socket.
     pub(crate) link: OwnedFd,
+    /// Who hears that we are ready.
+    pub(crate) herald: Herald,
 }
 
 /// Threads for disk work and password hashes; more would only queue at the disk.
@@ -48,12 +51,13 @@ pub(crate) fn main(home: &Path) -> anyhow::Result<i32> {
     if nix::unistd::setuid(nix::unistd::Uid::from_raw(0)).is_ok() {
         bail!("the worker could become root again; refusing to serve");
     }
-    let config = crate::cli::load(home)?;
+    let loaded = crate::cli::load_quietly(home)?;
     let variable =
         |name: &str| std::env::var(name).with_context(|| format!("{name} is missing; `postino worker` is started by `postino serve`"));
     let bound = bind::inherited(&variable(supervise::ENV_LISTENERS)?)?;
-    let link = bind::duplicate(variable(supervise::ENV_SPAWNER)?.parse()?)?;
-    run(Parts { config, bound, link })
+    let link = bind::take(variable(supervise::ENV_SPAWNER)?.parse()?)?;
+    let herald = Herald::Above(bind::take(variable(supervise::ENV_NEWS)?.parse()?)?.into());
+    run(Parts { loaded, bound, link, herald })
 }
 
 /// The kernel ends us when our parent is gone: no part of a server outlives the others.
@@ -65,9 +69,13 @@ pub(crate) fn die_with_parent() {
 /// Serves until stopped; returns the exit code.
 pub(crate) fn run(parts: Parts) -> anyhow::Result<i32> {
     let metrics = Arc::new(Metrics::new());
-    let sink = Arc::new(EventSink::install(parts.config.server.log, Arc::clone(&metrics)));
+    let config = &parts.loaded.config;
+    let sink = Arc::new(EventSink::install(config.server.log, Arc::clone(&metrics)));
     let events: Arc<dyn Events> = sink.clone();
-    let lacking = sandbox::apply(parts.config.server.sandbox, &needs(&parts.config)).map_err(anyhow::Error::msg)?;
+    for warning in &parts.loaded.warnings {
+        events.emit(&Event::Warning { what: "configuration", detail: &warning.to_string() });
+    }
+    let lacking = sandbox::apply(config.server.sandbox, &needs(config)).map_err(anyhow::Error::msg)?;
     if !lacking.is_empty() {
         events.emit(&Event::Warning { what: "sandbox incomplete", detail: &lacking.join("; ") });
     }
@@ -110,13 +118,13 @@ fn assigned_homes(home: &Path) -> Vec<PathBuf> {
     homes.filter(|dir| dir.join("vpasswd").is_file()).collect()
 }
 
-async fn serve(parts: Parts, metrics: Arc<Metrics>, events: Arc<dyn Events>) -> anyhow::Result<i32> {
-    let grace = parts.config.server.stop_grace;
-    let home = parts.config.home.clone();
-    let house = Arc::new(compose::build(parts.config, parts.link, Arc::clone(&events))?);
+async fn serve(mut parts: Parts, metrics: Arc<Metrics>, events: Arc<dyn Events>) -> anyhow::Result<i32> {
+    let home = parts.loaded.config.home.clone();
+    let house = Arc::new(compose::build(parts.loaded.config, parts.link, Arc::clone(&events))?);
     let (stop, stopping) = watch::channel(false);
     let shared = Shared::new(&house, stopping.clone());
     let mut sessions = JoinSet::new();
+    let addresses = bind::addresses(&parts.bound);
     for bound in parts.bound {
         start_listener(&mut sessions, bound, &house, &shared, &metrics)?;
     }
@@ -126,9 +134,12 @@ async fn serve(parts: Parts, metrics: Arc<Metrics>, events: Arc<dyn Events>) -> 
         let (scheduler, stopping) = (Arc::clone(&house.scheduler), stopping.clone());
         async move { scheduler.run(stopping).await }
     });
-    tell_service_manager(&[sd_notify::NotifyState::Ready]);
-    let code = wait(&house, &shared, &mut sessions, &scheduler).await?;
-    tell_service_manager(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), home = %home.display(), listen = addresses, "serving");
+    parts.herald.tell(News::Ready);
+    let code = wait(&house, &shared, &mut sessions, &scheduler, &mut parts.herald).await?;
+    parts.herald.tell(News::Stopping);
+    tracing::info!("stopping");
+    let grace = house.live.get().server.stop_grace;
     let _ = stop.send(true);
     // Sessions end at their next safe point, running deliveries may finish; nothing waits longer than the grace time.
     let ended = tokio::time::timeout(grace, async {
@@ -145,11 +156,6 @@ async fn serve(parts: Parts, metrics: Arc<Metrics>, events: Arc<dyn Events>) -> 
     helpers.abort_all();
     house.store.stop().await;
     Ok(code)
-}
-
-fn tell_service_manager(states: &[sd_notify::NotifyState<'_>]) {
-    // Without a service manager this does nothing.
-    let _ = sd_notify::notify(states);
 }
 
 /// What listeners share.
@@ -292,6 +298,7 @@ async fn wait(
     shared: &Shared,
     sessions: &mut JoinSet<std::io::Result<()>>,
     scheduler: &tokio::task::JoinHandle<()>,
+    herald: &mut Herald,
 ) -> anyhow::Result<i32> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut alarm = signal(SignalKind::alarm())?;
@@ -305,10 +312,14 @@ async fn wait(
         tokio::select! {
             _ = terminate.recv() => return Ok(0),
             _ = interrupt.recv() => return Ok(0),
-            _ = hangup.recv() => match reload(house, &shared.limits, &shared.throttle) {
-                Ok(()) => tracing::info!("configuration reread"),
-                Err(e) => house.events.emit(&Event::Alert { what: "configuration not reread; the old one stays in force", detail: &e }),
-            },
+            _ = hangup.recv() => {
+                herald.tell(News::Reloading);
+                match reload(house, &shared.limits, &shared.throttle) {
+                    Ok(()) => tracing::info!("configuration reread"),
+                    Err(e) => house.events.emit(&Event::Alert { what: "configuration not reread; the old one stays in force", detail: &e }),
+                }
+                herald.tell(News::Ready);
+            }
             _ = alarm.recv() => {
                 house.scheduler.forget_backoff();
                 house.remote.forget_down();

@@ -1,9 +1,9 @@
 //! What a delivery attempt came to. Delivery code returns it; only `send` hands it to the queue.
 
+use crate::ReversePath;
 use crate::envelope::Recipient;
 use crate::status::{PermStatus, TempStatus};
 use crate::time::Time;
-use crate::ReversePath;
 
 /// A forward that a delivery asks for: queued in the same commit that marks the recipient done.
 #[derive(Debug, Clone, PartialEq, Eq)]

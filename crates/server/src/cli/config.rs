@@ -4,7 +4,6 @@ use super::{Place, print_json, say};
 use crate::control_socket::Client;
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use postino_control::load::Loaded;
 use postino_control::show::{self, Row};
 use postino_control::table::{self, Reload, Setting};
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ use std::path::Path;
 
 #[derive(Subcommand)]
 #[command(
-    after_help = "Examples:\n  postino config list\n  postino config get queuelifetime\n  postino config set concurrencyremote 50\n  postino config set limits.message_bytes_max 26214400\n  postino config unset concurrencyremote\n  postino config doc smtproutes"
+    after_help = "Examples:\n  postino config list\n  postino config get queuelifetime\n  postino config set concurrencyremote 50\n  postino config set limits.message_bytes_max 26214400\n  postino config unset concurrencyremote\n  postino config doc smtproutes\n  postino config doc limits"
 )]
 pub(crate) enum ConfigCommand {
     /// Every setting: value, where it comes from, when a change counts
@@ -41,7 +40,7 @@ pub(crate) enum ConfigCommand {
         /// Name
         name: String,
     },
-    /// Explain a setting
+    /// Explain a setting, or all of a table (listen, limits, remote, programs, log)
     Doc {
         /// Name
         name: String,
@@ -52,8 +51,8 @@ pub(crate) enum ConfigCommand {
 pub(crate) fn run(place: &Place, command: ConfigCommand) -> anyhow::Result<i32> {
     let home = place.home();
     match command {
-        ConfigCommand::List { json: true } => print_json(&Value::Array(show::rows(&loaded(&home)?).iter().map(row_json).collect())),
-        ConfigCommand::List { json: false } => say(show::showctl(&loaded(&home)?).trim_end()),
+        ConfigCommand::List { json: true } => print_json(&Value::Array(show::rows(&super::load_quietly(&home)?).iter().map(row_json).collect())),
+        ConfigCommand::List { json: false } => say(show::showctl(&super::load_quietly(&home)?).trim_end()),
         ConfigCommand::Get { name, json } => get(&home, &name, json)?,
         ConfigCommand::Set { name, value } => {
             let setting = find(&name)?;
@@ -67,9 +66,20 @@ pub(crate) fn run(place: &Place, command: ConfigCommand) -> anyhow::Result<i32> 
             let new = postino_control::edit::unset(setting, old.as_deref())?;
             write(&home, setting, new.as_deref())?;
         }
-        ConfigCommand::Doc { name } => say(show::doc(find(&name)?).trim_end()),
+        ConfigCommand::Doc { name } => doc(&name)?,
     }
     Ok(0)
+}
+
+/// One setting, or every key of a table of server.toml.
+fn doc(name: &str) -> anyhow::Result<()> {
+    let of_table = |s: &&Setting| s.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    let keys: Vec<&Setting> = table::settings().filter(of_table).collect();
+    let settings = if table::find(name).is_some() || keys.is_empty() { vec![find(name)?] } else { keys };
+    for setting in settings {
+        say(show::doc(setting).trim_end());
+    }
+    Ok(())
 }
 
 fn find(name: &str) -> anyhow::Result<&'static Setting> {
@@ -80,20 +90,13 @@ fn find(name: &str) -> anyhow::Result<&'static Setting> {
     }
 }
 
-fn loaded(home: &Path) -> anyhow::Result<Loaded> {
-    postino_control::load(home).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("the configuration in {} cannot be used:\n  {}", home.join("control").display(), lines.join("\n  "))
-    })
-}
-
 fn row_json(row: &Row) -> Value {
     json!({"name": row.setting.name, "value": row.value.text, "origin": row.origin(), "reload": row.setting.reload.name(), "help": row.setting.help})
 }
 
 fn get(home: &Path, name: &str, json: bool) -> anyhow::Result<()> {
     let setting = find(name)?;
-    let loaded = loaded(home)?;
+    let loaded = super::load_quietly(home)?;
     let row = show::row(&loaded, setting).with_context(|| format!("{name} has no value"))?;
     if json {
         print_json(&row_json(&row));

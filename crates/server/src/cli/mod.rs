@@ -102,26 +102,44 @@ pub(crate) fn run() -> i32 {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("postino: {error:#}");
+            eprintln!("postino: {}", told(&error));
             1
         }
     }
 }
 
-/// Loads the configuration or says, file by file, what is wrong.
+/// Loads the configuration or says, file by file, what is wrong. Warnings go to standard error.
 pub(crate) fn load(home: &std::path::Path) -> anyhow::Result<postino_control::Config> {
-    match postino_control::load(home) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                eprintln!("warning: {warning}");
-            }
-            Ok(loaded.config)
-        }
-        Err(problems) => {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            anyhow::bail!("the configuration in {} cannot be used:\n  {}", home.join("control").display(), lines.join("\n  "))
+    let loaded = load_quietly(home)?;
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(loaded.config)
+}
+
+/// As [`load`]; the caller has another place for the warnings.
+pub(crate) fn load_quietly(home: &std::path::Path) -> anyhow::Result<postino_control::Loaded> {
+    postino_control::load(home).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("the configuration in {} cannot be used:\n  {}", home.join("control").display(), lines.join("\n  "))
+    })
+}
+
+/// An error with its causes. A cause that the line before quotes already is not said twice.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string).filter(|c| !c.is_empty()) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
         }
     }
+    let denied = |e: &(dyn std::error::Error + 'static)| {
+        e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    if error.chain().any(denied) && !nix::unistd::geteuid().is_root() {
+        text.push_str(" (root may, and the server's own account)");
+    }
+    text
 }
 
 /// Prints a value as JSON.

@@ -3,7 +3,8 @@
 use super::Place;
 use anyhow::Context;
 use clap::Args;
-use postino_control::Config;
+use crate::service_manager::{Herald, MainProcess};
+use postino_control::Loaded;
 use postino_spawn::{ChildLimits, Ids, PrivilegeGain, Settings};
 use std::path::Path;
 use std::process::Command;
@@ -19,8 +20,7 @@ pub(crate) fn run(place: &Place, _args: &ServeArgs) -> anyhow::Result<i32> {
     let home = place.home();
     // So that children and the process list name the home in one form.
     reexec_with_home(place, &home)?;
-    let config = super::load(&home)?;
-    serve(&config)
+    serve(&super::load_quietly(&home)?, None)
 }
 
 /// `postino serve` without `--home` starts itself again with it, so that every process of a home can be told from others'.
@@ -36,17 +36,18 @@ fn reexec_with_home(place: &Place, home: &Path) -> anyhow::Result<()> {
     Err(error).context("cannot start anew")
 }
 
-/// Serves with a configuration that is loaded already.
-pub(crate) fn serve(config: &Config) -> anyhow::Result<i32> {
+/// Serves with a configuration that is loaded already. `greeting` is printed when everything answers.
+pub(crate) fn serve(loaded: &Loaded, greeting: Option<String>) -> anyhow::Result<i32> {
+    let config = &loaded.config;
     raise_limits();
     let bound = crate::bind::all(config)?;
     if nix::unistd::geteuid().is_root() {
-        return crate::supervise::run(config, bound);
+        return crate::supervise::run(config, bound, MainProcess::new(config, greeting));
     }
     crate::home::prepare(config, None)?;
     let (mut spawner, link) = crate::supervise::start_spawner(config)?;
-    crate::bind::write_pid_file(&config.home)?;
-    let result = crate::worker::run(crate::worker::Parts { config: config.clone(), bound, link });
+    let herald = Herald::Main(MainProcess::new(config, greeting));
+    let result = crate::worker::run(crate::worker::Parts { loaded: loaded.clone(), bound, link, herald });
     let _ = spawner.kill();
     let _ = spawner.wait();
     result
@@ -64,14 +65,14 @@ fn raise_limits() {
 
 /// The spawner process: its socket is standard input.
 pub(crate) fn spawner(place: &Place) -> anyhow::Result<i32> {
-    let config = super::load(&place.home())?;
+    let config = super::load_quietly(&place.home())?.config;
     crate::worker::die_with_parent();
     let socket = postino_spawn::socket_from_stdin().context("the spawner's socket")?;
     postino_spawn::serve(socket, &settings(&config)).context("spawner")?;
     Ok(0)
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &postino_control::Config) -> Settings {
     let own = |word: &str| vec!["/proc/self/exe".into(), word.into()];
     let programs = &config.server.programs;
     let nobody = nix::unistd::User::from_name("qmailp").ok().flatten().or_else(|| nix::unistd::User::from_name("nobody").ok().flatten());

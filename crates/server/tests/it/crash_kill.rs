@@ -45,9 +45,9 @@ fn sender(port: u16, number: usize, stop: &AtomicBool, known: &Mutex<Known>, sta
             sequence += 1;
             let token = format!("T{number}x{sequence}");
             let to: Vec<&'static str> =
-                if sequence % 3 == 0 { USERS.to_vec() } else { vec![USERS[usize::try_from(sequence % 2).unwrap()]] };
+                if sequence.is_multiple_of(3) { USERS.to_vec() } else { vec![USERS[usize::try_from(sequence % 2).unwrap()]] };
             // Every fifth message is too large to lie inline.
-            let rows = if sequence % 5 == 0 { 2500 } else { 20 };
+            let rows = if sequence.is_multiple_of(5) { 2500 } else { 20 };
             if !one(&mut line, &token, &to, rows, known, &state[number]) {
                 break;
             }

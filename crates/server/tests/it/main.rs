@@ -1,4 +1,5 @@
 //! End to end: the real binary in a temporary home, real clients and servers of Debian's packages on loopback. One scenario a file.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that panics has failed, which is what is wanted
 
 mod client;
 mod house;
