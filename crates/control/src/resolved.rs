@@ -186,7 +186,7 @@ pub struct Remote {
     pub per_destination: usize,
     /// Messages over one connection (default 100).
     pub messages_per_connection: usize,
-    /// Seconds an idle connection is kept for reuse (default 5).
+    /// How long an idle connection is kept for reuse while more mail is under way to its place (default 5 s).
     pub idle: Duration,
     /// DNS servers instead of /etc/resolv.conf (tests, split DNS).
     pub dns_servers: Vec<SocketAddr>,

@@ -5,6 +5,7 @@ use crate::codec::{self, Damaged};
 use postino_ports::queue::QueueEntry;
 use postino_types::{QueueId, Time};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -38,9 +39,9 @@ pub(crate) enum Purpose {
 
 /// Opens the database with everything set.
 pub(crate) fn open(path: &Path, purpose: Purpose) -> rusqlite::Result<Connection> {
-    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if purpose == Purpose::Write {
-        flags |= OpenFlags::SQLITE_OPEN_CREATE;
+        make_private(path).map_err(|_| cannot_open())?;
     }
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(2))?;
@@ -61,6 +62,29 @@ pub(crate) fn open(path: &Path, purpose: Purpose) -> rusqlite::Result<Connection
         make_tables(&connection)?;
     }
     Ok(connection)
+}
+
+/// Bodies lie in the database and its log, and whoever may open the index may lock it: the three are the owner's alone. Made here because
+/// SQLite goes by the umask, and gives the log and the index the database's mode.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    match postino_disk::create_new(path, 0o600) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::set_permissions(&name, std::fs::Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn cannot_open() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN), None)
 }
 
 fn make_tables(connection: &Connection) -> rusqlite::Result<()> {

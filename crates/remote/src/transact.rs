@@ -6,7 +6,7 @@ use crate::deliver::Shared;
 use crate::message::Message;
 use crate::mx::Target;
 use crate::open::{Manner, OpenError, open};
-use crate::pool::PoolKey;
+use crate::pool::{PoolKey, UnderWay};
 use crate::report::{self, Duplicate, TransactionReport};
 use postino_smtp::client::{Event, Progress, Transaction};
 use postino_types::{DeliveryOutcome, Time};
@@ -50,6 +50,8 @@ pub(crate) async fn transact(
 ) -> Result<Vec<DeliveryOutcome>, DeliveryOutcome> {
     let mut trail = Trail::default();
     let began = shared.clock.monotonic();
+    let places = plan.targets.iter().map(|target| SocketAddr::new(target.ip, plan.port));
+    let _under_way: Vec<UnderWay> = places.map(|place| shared.pool.begin(place)).collect();
     for target in &plan.targets {
         if trail.tried && shared.clock.monotonic().saturating_sub(began) > SEARCH_MAX {
             break;

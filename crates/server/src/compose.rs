@@ -134,16 +134,22 @@ fn ensure_self_made(config: &Config, more_names: &[String], now: postino_types::
 
 /// uid and gid of the worker when we are root; `None` when everything is ours anyway.
 pub(crate) fn owner(config: &Config) -> anyhow::Result<Option<(u32, u32)>> {
+    account(&config.server.user)
+}
+
+/// The ids of this account, which must not be root's; `None` when we are not root and have no choice.
+pub(crate) fn account(name: &str) -> anyhow::Result<Option<(u32, u32)>> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
     }
-    let name = &config.server.user;
-    let user = nix::unistd::User::from_name(name).ok().flatten();
-    let Some(user) = user else {
+    let Some(user) = nix::unistd::User::from_name(name).ok().flatten() else {
         bail!(
             "account {name:?} (server.toml: user) does not exist; make it with: useradd --system --no-create-home --shell /usr/sbin/nologin {name}"
         )
     };
+    if user.uid.is_root() {
+        bail!("server.toml: user = {name:?} is root; the worker must be another account");
+    }
     Ok(Some((user.uid.as_raw(), user.gid.as_raw())))
 }
 

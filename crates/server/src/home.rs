@@ -73,18 +73,47 @@ pub(crate) fn stage_keys(config: &Config, uid: u32, gid: u32) -> anyhow::Result<
     for (index, identity) in config.server.tls.iter().enumerate() {
         let bytes = std::fs::read(&identity.key).with_context(|| format!("cannot read the key {}", identity.key.display()))?;
         let target = staged_key(config, index);
-        let new = target.with_extension("new");
-        let _ = std::fs::remove_file(&new);
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&new)
-            .with_context(|| format!("cannot write {}", new.display()))?;
-        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
-        std::io::Write::write_all(&mut file, &bytes)?;
-        drop(file);
-        std::fs::rename(&new, &target)?;
+        put(&target, &bytes, 0o600, Some((uid, gid))).with_context(|| format!("cannot write {}", target.display()))?;
     }
     Ok(())
+}
+
+/// `run/postino.pid`, for people and init scripts; our own tools use the control socket.
+pub(crate) fn write_pid_file(home: &Path) -> anyhow::Result<()> {
+    let path = home.join("run/postino.pid");
+    put(&path, format!("{}\n", std::process::id()).as_bytes(), 0o644, None).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A file in a folder that may belong to a less trusted account than ours: never through a link that lies there already.
+fn put(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let _ = std::fs::remove_file(&new);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&new)?;
+    file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+    if let Some((uid, gid)) = owner {
+        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
+    }
+    std::io::Write::write_all(&mut file, bytes)?;
+    drop(file);
+    std::fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worker owns `run/`; root must not write through a link that a broken worker left there.
+    #[test]
+    fn the_pid_file_replaces_a_planted_link() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("run")).unwrap();
+        let precious = dir.path().join("precious");
+        std::fs::write(&precious, "mine").unwrap();
+        for name in ["postino.pid", "postino.new"] {
+            std::os::unix::fs::symlink(&precious, dir.path().join("run").join(name)).unwrap();
+        }
+        write_pid_file(dir.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "mine");
+        assert_eq!(std::fs::read_to_string(dir.path().join("run/postino.pid")).unwrap().trim(), std::process::id().to_string());
+    }
 }

@@ -5,6 +5,7 @@ mod cli;
 mod clock;
 mod compose;
 mod control_socket;
+mod environment;
 mod events;
 mod home;
 mod http;

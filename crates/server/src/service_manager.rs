@@ -42,21 +42,20 @@ pub(crate) enum Herald {
 
 /// What the main process does with news.
 pub(crate) struct MainProcess {
-    /// `run/postino.pid`, for people and init scripts; our own tools use the control socket.
-    pid_file: PathBuf,
+    home: PathBuf,
     /// Printed once, when the server is ready (`demo`).
     greeting: Option<String>,
 }
 
 impl MainProcess {
     pub(crate) fn new(config: &Config, greeting: Option<String>) -> Self {
-        Self { pid_file: config.home.join("run/postino.pid"), greeting }
+        Self { home: config.home.clone(), greeting }
     }
 
     fn hear(&mut self, news: News) {
         if news == News::Ready {
-            if let Err(e) = std::fs::write(&self.pid_file, format!("{}\n", std::process::id())) {
-                eprintln!("warning: cannot write {}: {e}", self.pid_file.display());
+            if let Err(e) = crate::home::write_pid_file(&self.home) {
+                eprintln!("warning: {e:#}");
             }
             if let Some(greeting) = self.greeting.take() {
                 crate::cli::say(&greeting);

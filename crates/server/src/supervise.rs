@@ -3,7 +3,7 @@
 
 use crate::bind::{self, Bound};
 use crate::service_manager::{self, MainProcess};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -34,19 +34,15 @@ pub(crate) fn start_spawner(config: &Config) -> anyhow::Result<(Child, OwnedFd)>
 
 /// Runs as root until the worker or the spawner ends; returns the exit code.
 pub(crate) fn run(config: &Config, bound: Vec<Bound>, main: MainProcess) -> anyhow::Result<i32> {
-    let user = nix::unistd::User::from_name(&config.server.user).ok().flatten().with_context(|| {
-        format!("user {:?} (server.toml: user) does not exist; make it with: useradd --system --no-create-home {0}", config.server.user)
-    })?;
-    if user.uid.is_root() {
-        bail!("server.toml: user = {:?} is root; the worker must be another account", config.server.user);
-    }
-    crate::home::prepare(config, Some((user.uid.as_raw(), user.gid.as_raw())))?;
-    crate::home::stage_keys(config, user.uid.as_raw(), user.gid.as_raw())?;
+    let (uid, gid) = crate::compose::account(&config.server.user)?.context("invariant: the supervisor is root")?;
+    crate::environment::passable(&config.home, uid, gid).map_err(anyhow::Error::msg)?;
+    crate::home::prepare(config, Some((uid, gid)))?;
+    crate::home::stage_keys(config, uid, gid)?;
     let signals = signal_set();
     signals.thread_block().context("cannot block signals")?;
     let (mut spawner, link) = start_spawner(config)?;
     let inherited = Inherited { bound, link, news: service_manager::listen(main)? };
-    let mut worker = start_worker(config, inherited, user.uid.as_raw(), user.gid.as_raw())?;
+    let mut worker = start_worker(config, inherited, uid, gid)?;
     let code = watch(config, &mut worker, &mut spawner, &signals);
     // Whatever ended first, the other must not outlive it.
     let _ = spawner.kill();

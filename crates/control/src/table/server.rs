@@ -262,7 +262,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         (0, 3600),
         |c, v| c.server.remote.idle = Duration::from_secs(v),
         ("5", "seconds"),
-        "How long an idle connection is kept for the next message.",
+        "How long an idle connection is kept for the next message while more mail for that place is under way; a hundredth of it when there is none.",
     ),
     number(
         "remote.messages_per_connection",

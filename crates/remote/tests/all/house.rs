@@ -103,6 +103,8 @@ pub(crate) fn house_trusting(zone: Zone, port: u16, relay_trust: RelayTrust, cha
     config.server.remote.allow_loopback = true;
     config.timeout_connect = Duration::from_secs(5);
     config.timeout_remote = Duration::from_secs(20);
+    // A connection with no other mail under way rests a hundredth of it.
+    config.server.remote.idle = Duration::from_secs(3600);
     change(&mut config);
     let (clock, heard, live) = (Arc::new(StillClock::default()), Arc::new(Heard::default()), Live::new(config));
     let parts = RemoteParts { live: live.clone(), dns: Arc::new(zone), clock: clock.clone(), events: heard.clone(), relay_trust };

@@ -119,6 +119,27 @@ async fn rested_connections_are_closed_by_the_reaper() {
     assert_eq!(house.remote.connections().idle, 0);
 }
 
+/// The host gets its slot back when nothing more goes there, long before the idle time: a queue that is empty keeps no connection.
+#[tokio::test]
+async fn the_last_delivery_to_a_place_keeps_no_connection() {
+    for together in [1, 5] {
+        let server = serve(friendly).await;
+        let house = Arc::new(house(one_mx("127.0.0.1"), server.port, |c| c.server.remote.idle = Duration::from_secs(60)));
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..together {
+            let house = house.clone();
+            tasks.spawn(async move { delivered(&house.send(&[&format!("r{n}@far.test")]).await) });
+        }
+        assert!(tasks.join_all().await.into_iter().all(|ok| ok));
+        let all_closed = async {
+            while house.remote.connections().open > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all_closed).await.expect("connections rest for the whole idle time");
+    }
+}
+
 #[tokio::test]
 async fn parallel_deliveries_do_not_mix() {
     let server = serve(friendly).await;

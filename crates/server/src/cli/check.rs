@@ -1,12 +1,13 @@
 //! `postino check` (configuration and environment) and `postino check-store` (queue and bodies). Both only look, unless `--repair` is given.
 
 use super::{Place, print_json, say};
+use crate::environment::{self, Findings};
 use clap::Args;
 use serde_json::json;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  postino check\n  postino check --json\n\nExit code 1 when something would keep the server from starting or working."
+    after_help = "Examples:\n  postino check\n  postino check --json\n\nErrors keep the server from starting or working (exit code 1), warnings want a look, notes are lines without effect. Ports are tried\nunless a server runs on this home."
 )]
 pub(crate) struct CheckArgs {
     /// Print JSON
@@ -30,49 +31,29 @@ pub(crate) struct CheckStoreArgs {
 /// Checks without starting.
 pub(crate) fn run(place: &Place, args: &CheckArgs) -> anyhow::Result<i32> {
     let home = place.home();
-    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+    let (mut found, mut notes) = (Findings::default(), Vec::new());
     match postino_control::load(&home) {
         Ok(loaded) => {
-            warnings.extend(loaded.warnings.iter().map(ToString::to_string));
-            environment(&loaded.config, &mut errors, &mut warnings);
+            found = environment::look(&loaded.config);
+            found.warnings.extend(loaded.warnings.iter().map(ToString::to_string));
+            notes.extend(loaded.notes.iter().map(ToString::to_string));
         }
-        Err(problems) => errors.extend(problems.iter().map(ToString::to_string)),
+        Err(problems) => found.errors.extend(problems.iter().map(ToString::to_string)),
     }
+    let Findings { errors, warnings } = found;
     if args.json {
-        print_json(&json!({"home": home, "errors": errors, "warnings": warnings}));
+        print_json(&json!({"home": home, "errors": errors, "warnings": warnings, "notes": notes}));
     } else {
-        for line in &warnings {
-            eprintln!("warning: {line}");
-        }
-        for line in &errors {
-            eprintln!("error: {line}");
+        for (word, lines) in [("note", &notes), ("warning", &warnings), ("error", &errors)] {
+            for line in lines {
+                eprintln!("{word}: {line}");
+            }
         }
         if errors.is_empty() {
             say(&format!("{} can be served", home.display()));
         }
     }
     Ok(i32::from(!errors.is_empty()))
-}
-
-fn environment(config: &postino_control::Config, errors: &mut Vec<String>, warnings: &mut Vec<String>) {
-    if nix::unistd::geteuid().is_root() && nix::unistd::User::from_name(&config.server.user).ok().flatten().is_none() {
-        errors.push(format!(
-            "server.toml: user = {:?}: there is no such account; make it with: useradd --system --no-create-home {0}",
-            config.server.user
-        ));
-    }
-    for identity in &config.server.tls {
-        if let Err(e) = postino_net::tls::Identity::read(identity) {
-            errors.push(format!("server.toml: [[tls]] {}: {e}", identity.host));
-        }
-    }
-    for (name, path) in [("queue", config.home.join("queue")), ("domains", config.vpopmail_home.join("domains"))] {
-        match path.try_exists() {
-            Ok(true) => {}
-            Ok(false) => warnings.push(format!("{} does not exist yet; `postino serve` makes it ({name})", path.display())),
-            Err(e) => errors.push(format!("{}: {e}", path.display())),
-        }
-    }
 }
 
 /// Checks the queue offline.

@@ -51,7 +51,9 @@ pub(crate) enum ConfigCommand {
 pub(crate) fn run(place: &Place, command: ConfigCommand) -> anyhow::Result<i32> {
     let home = place.home();
     match command {
-        ConfigCommand::List { json: true } => print_json(&Value::Array(show::rows(&super::load_quietly(&home)?).iter().map(row_json).collect())),
+        ConfigCommand::List { json: true } => {
+            print_json(&Value::Array(show::rows(&super::load_quietly(&home)?).iter().map(row_json).collect()))
+        }
         ConfigCommand::List { json: false } => say(show::showctl(&super::load_quietly(&home)?).trim_end()),
         ConfigCommand::Get { name, json } => get(&home, &name, json)?,
         ConfigCommand::Set { name, value } => {

@@ -255,6 +255,9 @@ pub(crate) fn user(place: &Place, command: UserCommand) -> anyhow::Result<i32> {
         UserCommand::Add { batch: Some(file), password, .. } => add_batch(place, &clear(admin, &password), &file)?,
         UserCommand::Add { address, password, .. } => {
             let address = address.context("an address is wanted")?;
+            // Before anything is asked for.
+            let (_, domain) = address.rsplit_once('@').with_context(|| format!("{address}: an address is user@domain"))?;
+            admin.domain(domain)?;
             let secret = new_password(&password, &address)?;
             done(place, clear(admin, &password).add_user(&address, &secret)?)?;
         }

@@ -59,20 +59,12 @@ pub(crate) enum QueueCommand {
 /// Which messages.
 #[derive(Args)]
 pub(crate) struct Which {
-    /// Ids
+    /// Ids, as `queue list` prints them
+    #[arg(required_unless_present = "all")]
     ids: Vec<u64>,
     /// Every message
     #[arg(long, conflicts_with = "ids")]
     all: bool,
-}
-
-impl Which {
-    fn check(&self) -> anyhow::Result<()> {
-        if self.ids.is_empty() && !self.all {
-            bail!("name ids, or --all");
-        }
-        Ok(())
-    }
 }
 
 /// A queue reached either way.
@@ -172,9 +164,6 @@ impl Door {
 
 /// Runs one queue command.
 pub(crate) fn run(place: &Place, command: QueueCommand) -> anyhow::Result<i32> {
-    if let QueueCommand::Retry(w) | QueueCommand::Hold(w) | QueueCommand::Release(w) | QueueCommand::Remove { which: w, .. } = &command {
-        w.check()?;
-    }
     if matches!(command, QueueCommand::Stat { empty: true, .. }) && drop_waits(&place.home())? {
         return Ok(1);
     }
@@ -199,14 +188,14 @@ fn act(door: &mut Door, command: QueueCommand) -> anyhow::Result<i32> {
         QueueCommand::Show { id, raw: true, .. } => door.raw(id)?,
         QueueCommand::Show { id, json: true, .. } => print_json(&door.show(id)?),
         QueueCommand::Show { id, .. } => show(&door.show(id)?),
-        QueueCommand::Retry(which) => report("due now", door.admin("retry", AdminAction::Retry, &which)?),
-        QueueCommand::Hold(which) => report("held", door.admin("hold", AdminAction::Hold, &which)?),
-        QueueCommand::Release(which) => report("released", door.admin("release", AdminAction::Release, &which)?),
+        QueueCommand::Retry(which) => return change(door, ("retry", "due now"), AdminAction::Retry, &which),
+        QueueCommand::Hold(which) => return change(door, ("hold", "held"), AdminAction::Hold, &which),
+        QueueCommand::Release(which) => return change(door, ("release", "released"), AdminAction::Release, &which),
         QueueCommand::Remove { which, yes } => {
             if which.all && !yes {
                 bail!("this removes every waiting message without a bounce; say --yes if that is meant");
             }
-            report("removed", door.admin("remove", AdminAction::Remove, &which)?);
+            return change(door, ("remove", "removed"), AdminAction::Remove, &which);
         }
         QueueCommand::Stat { empty: true, .. } => return Ok(i32::from(number(&door.stat()?, "entries") != 0)),
         QueueCommand::Stat { json, .. } => stat(&door.stat()?, json),
@@ -214,8 +203,18 @@ fn act(door: &mut Door, command: QueueCommand) -> anyhow::Result<i32> {
     Ok(0)
 }
 
-fn report(word: &str, changed: u64) {
-    say(&format!("{changed} {} {word}", if changed == 1 { "message" } else { "messages" }));
+/// Does it and tells how many; an id that is not there is told and is the exit code 1. `words`: asked of the server, told to people.
+fn change(door: &mut Door, words: (&str, &str), action: AdminAction, which: &Which) -> anyhow::Result<i32> {
+    let mut missing = 0;
+    for id in &which.ids {
+        if let Err(e) = door.show(*id) {
+            eprintln!("postino: {e:#}");
+            missing = 1;
+        }
+    }
+    let changed = door.admin(words.0, action, which)?;
+    say(&format!("{changed} {} {}", if changed == 1 { "message" } else { "messages" }, words.1));
+    Ok(missing)
 }
 
 fn number(value: &Value, key: &str) -> u64 {

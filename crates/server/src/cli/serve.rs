@@ -1,9 +1,9 @@
 //! `postino serve` and its hidden parts: chooses between supervisor (root) and a single uid.
 
 use super::Place;
+use crate::service_manager::{Herald, MainProcess};
 use anyhow::Context;
 use clap::Args;
-use crate::service_manager::{Herald, MainProcess};
 use postino_control::Loaded;
 use postino_spawn::{ChildLimits, Ids, PrivilegeGain, Settings};
 use std::path::Path;

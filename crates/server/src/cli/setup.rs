@@ -40,6 +40,11 @@ pub(crate) fn run(place: &Place, args: &SetupArgs) -> anyhow::Result<i32> {
         None => default_domain(&host)?,
     };
     check_name(&domain)?;
+    refuse_another_host(&home, &host)?;
+    if !home.join("control/server.toml").try_exists()? {
+        // Before anything is made.
+        crate::compose::account(&args.user)?;
+    }
     let made = make(&home, &host, &args.user)?;
     let config = super::load(&home)?;
     let owner = crate::compose::owner(&config)?;
@@ -55,6 +60,19 @@ pub(crate) fn run(place: &Place, args: &SetupArgs) -> anyhow::Result<i32> {
         report(&home, &host, &domain, new_domain.then_some(password.as_str()), &made);
     }
     Ok(0)
+}
+
+/// What is printed at the end is about one host; a home that serves another is a mistyped name or the wrong home.
+fn refuse_another_host(home: &Path, host: &str) -> anyhow::Result<()> {
+    let Ok(me) = std::fs::read_to_string(home.join("control/me")) else { return Ok(()) };
+    let me = me.lines().next().unwrap_or_default().trim();
+    if !me.is_empty() && !me.eq_ignore_ascii_case(host) {
+        bail!(
+            "{} is the home of {me} already (control/me); rename it with `postino config set me {host}`, or give another --home",
+            home.display()
+        );
+    }
+    Ok(())
 }
 
 /// Letters, digits, hyphens and dots; it goes into files, certificates and banners.
