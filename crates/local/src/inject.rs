@@ -15,7 +15,7 @@ pub const SOCKET_MAGIC: [u8; 4] = *b"PIJ1";
 /// First bytes of a drop file.
 pub const DROP_MAGIC: [u8; 4] = *b"PDF1";
 /// Longest envelope, bytes.
-pub const ENVELOPE_BYTES_MAX: usize = 32 << 20;
+pub const ENVELOPE_BYTES_MAX: usize = 4 << 20;
 /// Longest chunk of a body, bytes.
 pub const CHUNK_BYTES_MAX: usize = 65_536;
 /// The socket, below the home.

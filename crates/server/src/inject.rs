@@ -16,9 +16,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Injections at once; more wait in the socket's backlog.
-const INJECTIONS_MAX: usize = 64;
+const INJECTIONS_MAX: usize = 32;
 /// An injector that says nothing for so long is dropped.
-const IDLE: Duration = Duration::from_secs(300);
+const IDLE: Duration = Duration::from_secs(120);
 
 /// Age at which an unfinished dropped file is leftovers (qmail-queue gives itself 24 hours).
 const ABANDONED: Duration = Duration::from_secs(36 * 3600);
