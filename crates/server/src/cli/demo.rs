@@ -31,6 +31,7 @@ pub(crate) fn run(place: &Place, args: &DemoArgs) -> anyhow::Result<i32> {
     crate::home::prepare(&config, crate::compose::owner(&config)?)?;
     crate::compose::self_made(&config, &[])?;
     super::directory::add_domain_if_missing(&config, DOMAIN, "postmaster-demo")?;
+    super::setup::system_aliases(&home, DOMAIN)?;
     for (name, password) in USERS {
         super::directory::add_user_if_missing(&config, &format!("{name}@{DOMAIN}"), password)?;
     }

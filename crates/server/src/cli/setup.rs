@@ -55,11 +55,24 @@ pub(crate) fn run(place: &Place, args: &SetupArgs) -> anyhow::Result<i32> {
         None => random_password()?,
     };
     let new_domain = super::directory::add_domain_if_missing(&config, &domain, &password)?;
+    system_aliases(&home, &domain)?;
     crate::home::prepare(&config, owner)?;
     if !args.quiet {
         report(&home, &host, &domain, new_domain.then_some(password.as_str()), &made);
     }
     Ok(0)
+}
+
+/// Names that every host must answer to (RFC 5321 4.5.1, RFC 2142): for this host itself they lead to the first domain's postmaster.
+pub(crate) fn system_aliases(home: &Path, domain: &str) -> anyhow::Result<()> {
+    for name in ["postmaster", "mailer-daemon", "abuse"] {
+        let path = home.join("alias").join(format!(".qmail-{name}"));
+        if !path.try_exists()? {
+            let line = format!("&postmaster@{domain}\n");
+            postino_disk::replace_file(&path, line.as_bytes(), 0o644).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// What is printed at the end is about one host; a home that serves another is a mistyped name or the wrong home.

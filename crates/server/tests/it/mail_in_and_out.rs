@@ -161,6 +161,15 @@ fn unknown_users_are_refused_at_rcpt_and_nothing_is_queued() {
     assert_eq!(house.cli(&["queue", "list", "--json"]).trim().replace(char::is_whitespace, ""), "[]");
 }
 
+/// RFC 5321 4.5.1: `<Postmaster>` without a domain is always taken, and somebody gets it.
+#[test]
+fn postmaster_without_a_domain_reaches_the_postmaster() {
+    let house = House::started("");
+    deliver(house.ports.smtp, "a@x.test", "Postmaster", "Subject: for whoever is in charge\r\n\r\nhello");
+    let files = house.wait_messages("postmaster", 1);
+    assert!(text(&std::fs::read(&files[0]).unwrap()).contains("Subject: for whoever"), "{}", house.log());
+}
+
 #[test]
 fn one_message_to_two_users_and_an_alias() {
     let house = House::started("");
