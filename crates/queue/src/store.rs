@@ -77,6 +77,9 @@ impl From<rusqlite::Error> for OpenError {
     }
 }
 
+/// How long a lock is waited for: a process that was killed may still be ending, and a fork of an owner holds it until its exec.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The queue.
 pub struct QueueStore {
     shared: Arc<Shared>,
@@ -86,7 +89,7 @@ pub struct QueueStore {
 /// Makes the directories and takes the lock that qmail-send takes too: one owner for a queue.
 pub(crate) fn prepare_directory(dir: &Path) -> Result<FileLock, OpenError> {
     create_dir_durable(&dir.join("lock"), 0o700)?;
-    let lock = FileLock::try_exclusive(&dir.join("lock/sendmutex")).map_err(|error| match error {
+    let lock = FileLock::exclusive(&dir.join("lock/sendmutex"), LOCK_PATIENCE).map_err(|error| match error {
         LockError::Held => OpenError::Running,
         LockError::Io(error) => OpenError::Io(error),
     })?;
