@@ -31,9 +31,10 @@ pub(crate) struct Desk {
     pub(crate) forget_backoff: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// Answers until the listener fails.
+/// Answers until the task is ended.
 pub(crate) async fn serve(listener: tokio::net::UnixListener, desk: Desk) {
-    while let Ok((stream, _)) = listener.accept().await {
+    loop {
+        let stream = crate::inject::next_caller(&listener).await;
         let desk = desk.clone();
         tokio::spawn(async move {
             let _ = answer(stream, desk).await;

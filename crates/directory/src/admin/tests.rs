@@ -291,3 +291,44 @@ fn two_administrators_lose_nothing() {
     let cdb = std::fs::read(world.path("users/cdb")).unwrap();
     assert_eq!(Cdb::new(&cdb).unwrap().records().unwrap().len(), lines.len() + 1);
 }
+
+/// Attack 22: whoever took over the server owns `domains/`, and an administrator's root must not follow what was planted there.
+#[test]
+fn root_follows_no_link_planted_in_a_domain() {
+    use std::os::unix::fs::symlink;
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root could do harm");
+        return;
+    }
+    let world = World::with_users();
+    let precious = world.path("precious");
+    std::fs::write(&precious, "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+    std::fs::set_permissions(&precious, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let admin = &world.admin;
+    let attempts: [(&str, &dyn Fn() -> bool); 4] = [
+        ("vpasswd", &|| admin.add_user("paperino@example.test", b"Secret-3").is_err()),
+        ("vpasswd.cdb", &|| admin.set_password("pippo@example.test", b"Secret-3").is_err()),
+        (".qmail-info", &|| admin.add_alias("info@example.test", "pippo@example.test").is_err()),
+        (".qmail-default", &|| admin.set_catch_all("example.test", &CatchAll::Delete).is_err()),
+    ];
+    for (name, refused) in attempts {
+        let (place, kept) = (world.domain(name), world.path("kept"));
+        let there = std::fs::rename(&place, &kept).is_ok();
+        symlink(&precious, &place).unwrap();
+        assert!(refused(), "{name}: root wrote through a link");
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "root:x:0:0:root:/root:/bin/sh\n", "{name}");
+        std::fs::remove_file(&place).unwrap();
+        if there {
+            std::fs::rename(&kept, &place).unwrap();
+        }
+    }
+    // A record that names somebody else's directory removes nothing there.
+    let home = world.path("home/pluto");
+    std::fs::create_dir_all(home.join("papers")).unwrap();
+    let text = std::fs::read_to_string(world.domain("vpasswd")).unwrap();
+    let own = world.domain("pluto").display().to_string();
+    std::fs::write(world.domain("vpasswd"), text.replace(&own, &home.display().to_string())).unwrap();
+    assert!(admin.remove_user("pluto@example.test").is_err());
+    assert!(home.join("papers").is_dir());
+    assert_eq!(nix::unistd::setfsuid(nix::unistd::Uid::from_raw(u32::MAX)).as_raw(), 0, "the rights came back");
+}
