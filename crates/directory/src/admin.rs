@@ -2,7 +2,6 @@
 //! by the historical programs). Each change is whole or undone, and durable when it returns; never used by a daemon, blocks freely.
 
 mod account_file;
-mod acting;
 mod aliases;
 mod assignments;
 mod control_lists;
@@ -141,9 +140,6 @@ pub enum AdminError {
     /// Root must name an owner that is not root.
     #[error("no owner for mailboxes: the account {0} does not exist, and root may not own them")]
     NoOwner(String),
-    /// Root could not take the owner's rights.
-    #[error("cannot act as uid {0}")]
-    Rights(u32),
     /// No hash.
     #[error("password not hashed: {0}")]
     Hash(#[from] HashError),

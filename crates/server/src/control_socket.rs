@@ -31,10 +31,9 @@ pub(crate) struct Desk {
     pub(crate) forget_backoff: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// Answers until the task is ended.
+/// Answers until the listener fails.
 pub(crate) async fn serve(listener: tokio::net::UnixListener, desk: Desk) {
-    loop {
-        let stream = crate::inject::next_caller(&listener).await;
+    while let Ok((stream, _)) = listener.accept().await {
         let desk = desk.clone();
         tokio::spawn(async move {
             let _ = answer(stream, desk).await;

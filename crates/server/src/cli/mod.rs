@@ -154,16 +154,3 @@ pub(crate) fn say(line: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout(), "{line}");
 }
-
-/// Root works on a stopped queue as the account that owns it, for good: a link planted there must not lead root's hands to other files, and what
-/// is made there must be the server's.
-pub(crate) fn become_queue_owner(home: &Path) -> anyhow::Result<()> {
-    use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
-    use std::os::unix::fs::MetadataExt as _;
-    let Ok(queue) = std::fs::symlink_metadata(home.join("queue")) else { return Ok(()) };
-    if !geteuid().is_root() || queue.uid() == 0 {
-        return Ok(());
-    }
-    let became = setgroups(&[]).and_then(|()| setgid(Gid::from_raw(queue.gid()))).and_then(|()| setuid(Uid::from_raw(queue.uid())));
-    became.context("cannot act as the owner of the queue")
-}

@@ -80,7 +80,6 @@ impl Door {
             return Ok(Self::Running(Box::new(client)));
         }
         let config = super::load(&home)?;
-        super::become_queue_owner(&home)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let store = {
             let _inside = runtime.enter();
