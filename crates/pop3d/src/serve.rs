@@ -146,6 +146,7 @@ impl Shell {
                 }
                 Action::Close(Reason::Quit) => return Ok(End::Quit),
                 Action::Close(Reason::Errors) => return Ok(End::Errors),
+                Action::Close(Reason::Commands) => return Ok(End::Limit),
             }
         }
     }

@@ -13,6 +13,8 @@ use postino_ports::maildrop::DropMessage;
 const PIECE_BYTES: usize = 32 * 1024;
 /// Room that an idle session keeps for its next line.
 const INPUT_BYTES_KEPT: usize = 512;
+/// Commands before a login: a client needs four, and whoever asks for the capabilities without end takes time from others.
+const COMMANDS_BEFORE_LOGIN_MAX: u32 = 100;
 
 /// What the session may do; fixed for its life but for TLS.
 #[derive(Debug, Clone)]
@@ -101,6 +103,8 @@ pub enum Reason {
     Quit,
     /// Too many errors, or a client that speaks another protocol.
     Errors,
+    /// Too many commands without a login.
+    Commands,
 }
 
 /// Why a login failed.
@@ -151,6 +155,8 @@ pub struct Session {
     /// The rest of a line beyond the limit is thrown away.
     skipping: bool,
     errors: u32,
+    /// Lines before the login.
+    commands: u32,
     deleted: Vec<bool>,
     listing: Option<Listing>,
 }
@@ -166,6 +172,7 @@ impl Session {
             searched: 0,
             skipping: false,
             errors: 0,
+            commands: 0,
             deleted: Vec::new(),
             listing: None,
         }
@@ -204,6 +211,14 @@ impl Session {
                 return Action::Close(Reason::Errors);
             }
             let Some(line) = self.take_line() else { return Action::Read };
+            if !matches!(self.phase, Phase::Transaction | Phase::Ended) {
+                self.commands = self.commands.saturating_add(1);
+                if self.commands > COMMANDS_BEFORE_LOGIN_MAX {
+                    self.phase = Phase::Ended;
+                    replies::line(out, "-ERR too many commands without a login");
+                    return Action::Close(Reason::Commands);
+                }
+            }
             if let Some(action) = self.obey(line, messages, out) {
                 return action;
             }
@@ -293,6 +308,8 @@ impl Session {
             Input::TooLong
         } else if line.contains(&0) {
             Input::Nul
+        } else if line.contains(&b'\r') {
+            Input::BareCr
         } else {
             Input::Line(line)
         })
@@ -309,6 +326,7 @@ impl Session {
             Input::Line(line) => line,
             Input::TooLong => return self.bad(out, "-ERR line too long"),
             Input::Nul => return self.bad(out, "-ERR NUL in line"),
+            Input::BareCr => return self.bad(out, "-ERR bare CR in line"),
         };
         match std::mem::replace(&mut self.phase, Phase::Authorization) {
             Phase::Sasl(exchange) => self.sasl(sasl::proceed(exchange, &line), out),
@@ -549,6 +567,8 @@ enum Input {
     Line(Vec<u8>),
     TooLong,
     Nul,
+    /// Another reader might see the end of a line there.
+    BareCr,
 }
 
 #[cfg(test)]

@@ -78,7 +78,8 @@ async fn a_client_that_never_logs_in_is_let_go_however_it_drips() {
     let client = house.connect().await;
     let (mut read, mut write) = client.stream.into_split();
     let drip = tokio::spawn(async move {
-        while write.write_all(b"NOOP\r\n").await.is_ok() {
+        // Commands without end are cut by their number; a line without end only by the time.
+        while write.write_all(b"USER u").await.is_ok() {
             tokio::task::yield_now().await
         }
     });

@@ -122,7 +122,9 @@ pub enum CommandError {
 /// # Errors
 /// A [`CommandError`], the client's fault in every case.
 pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
-    let line = line.trim_ascii_end();
+    // Blanks only: a CR before the CRLF is no part of a line end, and refused below (RFC 5321 2.3.8).
+    let kept = line.iter().rposition(|&b| b != b' ' && b != b'\t').map_or(0, |last| last.saturating_add(1));
+    let line = line.get(..kept).unwrap_or_default();
     let end = line.iter().position(|&b| b == b' ' || b == b'\t').unwrap_or(line.len());
     let (verb, rest) = line.split_at_checked(end).unwrap_or((line, b""));
     let verb = verb.get(..16).unwrap_or(verb).to_ascii_uppercase();

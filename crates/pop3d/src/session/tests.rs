@@ -117,6 +117,31 @@ fn passwords_are_refused_and_not_offered_in_the_clear() {
     assert!(matches!(action, Action::Login(_)));
 }
 
+/// Row 43: every one of these is a good command, and none leads to a login.
+#[test]
+fn row_43_a_flood_of_commands_before_the_login_ends() {
+    for flood in [&b"NOOP\r\n"[..], b"CAPA\r\n", b"USER u\r\n"] {
+        let mut session = Session::new(settings());
+        let mut action = Action::Read;
+        let mut said = 0;
+        while action == Action::Read && said < 1000 {
+            (action, _) = say(&mut session, &[], flood);
+            said += 1;
+        }
+        assert_eq!((action, said), (Action::Close(Reason::Commands), COMMANDS_BEFORE_LOGIN_MAX + 1));
+    }
+    let (mut session, list) = logged_in();
+    let (action, out) = say(&mut session, &list, &b"NOOP\r\n".repeat(1000));
+    assert_eq!((action, out.matches("+OK\r\n").count()), (Action::Read, 1000));
+}
+
+#[test]
+fn a_bare_cr_ends_no_command() {
+    let (mut session, list) = logged_in();
+    let (_, out) = say(&mut session, &list, b"DELE 1\r\r\nNOOP\rDELE 1\r\nSTAT\r\n");
+    assert_eq!(out, "-ERR bare CR in line\r\n-ERR bare CR in line\r\n+OK 3 60\r\n");
+}
+
 #[test]
 fn errors_end_the_session() {
     let (mut session, list) = logged_in();

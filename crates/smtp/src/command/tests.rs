@@ -102,6 +102,8 @@ fn other_commands() {
         ("Host: x", Http),
         ("NOOP \0", Control),
         ("NOOP a\rRSET", Control),
+        ("NOOP\r", Control),
+        ("DATA \r ", Control),
         ("\x1b[2J", Control),
         ("BDAT", BdatSize),
         ("BDAT x LAST", BdatSize),
