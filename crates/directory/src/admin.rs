@@ -2,6 +2,7 @@
 //! by the historical programs). Each change is whole or undone, and durable when it returns; never used by a daemon, blocks freely.
 
 mod account_file;
+mod acting;
 mod aliases;
 mod assignments;
 mod control_lists;
@@ -140,6 +141,14 @@ pub enum AdminError {
     /// Root must name an owner that is not root.
     #[error("no owner for mailboxes: the account {0} does not exist, and root may not own them")]
     NoOwner(String),
+    /// The path of the home cannot be written into users/assign and .qmail-default.
+    #[error(
+        "{0}: the path of a home is letters, digits and the signs / . _ + @ - (it stands in users/assign and in lines of .qmail files)"
+    )]
+    HomePath(PathBuf),
+    /// Root could not take the owner's rights.
+    #[error("cannot act as uid {0}")]
+    Rights(u32),
     /// No hash.
     #[error("password not hashed: {0}")]
     Hash(#[from] HashError),
@@ -160,6 +169,13 @@ impl AdminError {
     fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.to_path_buf(), source }
     }
+}
+
+/// A path that can be a field of users/assign and a word of a shell line, as vpopmail writes both without quotes.
+pub fn plain_path(path: &Path) -> Result<(), AdminError> {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'+' | b'@' | b'-');
+    let is_plain = path.as_os_str().as_encoded_bytes().iter().all(plain);
+    if is_plain { Ok(()) } else { Err(AdminError::HomePath(path.to_path_buf())) }
 }
 
 /// The administration of domains, users and aliases.

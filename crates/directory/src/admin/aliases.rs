@@ -2,6 +2,7 @@
 //! understand.
 
 use super::account_file;
+use super::acting::ActingAs;
 use super::journal::{Journal, lock};
 use super::users::alias_path;
 use super::{Admin, AdminError, Change, checked};
@@ -26,6 +27,7 @@ impl Admin {
         let (name, domain) = checked(address, names::address(address))?;
         let line = target_line(target)?;
         let entry = self.domain(&domain)?;
+        let _acting = ActingAs::begin(entry.owner())?;
         let _lock = lock(&entry.directory.join(".vpasswd.lock"), Some(entry.owner()))?;
         if name == "default" {
             return Err(AdminError::Name { name, reason: names::NameError::Reserved });
@@ -57,6 +59,7 @@ impl Admin {
         let (name, domain) = checked(address, names::address(address))?;
         let entry = self.domain(&domain)?;
         let address = format!("{name}@{domain}");
+        let _acting = ActingAs::begin(entry.owner())?;
         let accounts = account_file::open(&entry.directory, entry.owner())?;
         let path = alias_path(&entry.directory, &name);
         let text = match std::fs::read(&path) {

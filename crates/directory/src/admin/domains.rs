@@ -2,10 +2,11 @@
 //! deferred, never lost, and that the same command can be given again.
 
 use super::account_file;
+use super::acting::ActingAs;
 use super::assignments::Assignments;
 use super::journal::{Journal, Lock, lock, own};
 use super::tree::{clear_leftover, make_dir, make_user, sync_files, sync_users, write_new};
-use super::{Admin, AdminError, Change, NewUser, Owner, checked};
+use super::{Admin, AdminError, Change, NewUser, Owner, checked, plain_path};
 use crate::names;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +58,7 @@ impl Admin {
     /// Adds a domain with its postmaster, and `abuse` leading to the postmaster (RFC 2142). `virtualdomains`, `rcpthosts`, `locals` follow.
     pub fn add_domain(&self, domain: &str, postmaster_password: &[u8]) -> Result<Change, AdminError> {
         let name = checked(domain, names::domain(domain))?;
+        plain_path(&self.settings.vpopmail_home)?;
         let _lock = self.lock_domains()?;
         let mut assignments = Assignments::read(&self.settings.home)?;
         if assignments.find(&name).is_some() {
@@ -154,6 +156,7 @@ impl Admin {
     pub fn set_catch_all(&self, domain: &str, catch_all: &CatchAll) -> Result<Change, AdminError> {
         let entry = self.domain(domain)?;
         let text = self.default_file(catch_all)?;
+        let _acting = ActingAs::begin(entry.owner())?;
         let mut journal = Journal::default();
         journal.replace(&entry.directory.join(".qmail-default"), &text, 0o600, Some(entry.owner()))?;
         journal.commit();
@@ -189,13 +192,7 @@ impl Admin {
         let mut files = account_file::fresh(&[record], owner)?.to_vec();
         files.push((".qmail-default", self.default_file(&CatchAll::Bounce)?));
         files.push((".qmail-abuse", format!("&postmaster@{}\n", entry.name).into_bytes()));
-        for (name, bytes) in &files {
-            write_new(&building.join(name), bytes, owner)?;
-        }
-        let postmaster = building.join("postmaster");
-        make_user(&postmaster, owner)?;
-        sync_files(&files.iter().map(|(name, _)| building.join(name)).collect::<Vec<_>>())?;
-        sync_users(&building, &[postmaster])?;
+        fill(&building, &files, owner)?;
         journal.rename(&building, &entry.directory)
     }
 
@@ -226,6 +223,18 @@ impl Admin {
             _ => Err(AdminError::Target(action)), // a path with blanks or shell signs
         }
     }
+}
+
+/// What a new domain holds, durable. The directory is its owner's already, so it is filled with the owner's rights.
+fn fill(building: &Path, files: &[(&str, Vec<u8>)], owner: Owner) -> Result<(), AdminError> {
+    let _acting = ActingAs::begin(owner)?;
+    for (name, bytes) in files {
+        write_new(&building.join(name), bytes, owner)?;
+    }
+    let postmaster = building.join("postmaster");
+    make_user(&postmaster, owner)?;
+    sync_files(&files.iter().map(|(name, _)| building.join(name)).collect::<Vec<_>>())?;
+    sync_users(building, &[postmaster])
 }
 
 /// Moves the domain's directory out of the way; `None` when it is gone already (an earlier attempt).

@@ -65,6 +65,18 @@ fn a_new_domain_is_what_vpopmail_makes() {
     assert!(matches!(world.admin.add_domain("example.test", b"x"), Err(AdminError::DomainExists(_))));
 }
 
+/// A blank in the path would end the shell word in .qmail-default, a colon the field of users/assign.
+#[test]
+fn homes_with_odd_names_are_refused_before_anything_is_made() {
+    for name in ["my mail", "a:b", "a;b", "a'b"] {
+        let mut settings = World::empty().admin.settings().clone();
+        settings.vpopmail_home = settings.vpopmail_home.join(name);
+        let refused = Admin::new(settings).add_domain("example.test", b"x");
+        assert!(matches!(refused, Err(AdminError::HomePath(_))), "{name}: {refused:?}");
+    }
+    assert!(plain_path(std::path::Path::new("/var/lib/postino-2.0_x")).is_ok());
+}
+
 #[test]
 fn rcpthosts_spills_at_fifty_lines() {
     let world = World::empty();
@@ -199,6 +211,9 @@ fn a_directory_that_is_not_the_users_own_is_never_removed() {
 fn leftovers_of_a_crash_are_taken_over_but_mail_is_not() {
     let world = World::with_users();
     std::fs::create_dir_all(world.domain("zio/Maildir/new")).unwrap();
+    for part in ["zio", "zio/Maildir", "zio/Maildir/new"] {
+        std::os::unix::fs::chown(world.domain(part), Some(owner().uid), Some(owner().gid)).unwrap(); // whose rights made it
+    }
     let _ = world.admin.add_user("zio@example.test", b"x").unwrap();
     std::fs::create_dir_all(world.domain("zia/Maildir/new")).unwrap();
     std::fs::write(world.domain("zia/Maildir/new/1"), b"mail").unwrap();
@@ -290,4 +305,45 @@ fn two_administrators_lose_nothing() {
     let lines = assign::parse(&std::fs::read(world.path("users/assign")).unwrap()).unwrap();
     let cdb = std::fs::read(world.path("users/cdb")).unwrap();
     assert_eq!(Cdb::new(&cdb).unwrap().records().unwrap().len(), lines.len() + 1);
+}
+
+/// Attack 22: whoever took over the server owns `domains/`, and an administrator's root must not follow what was planted there.
+#[test]
+fn root_follows_no_link_planted_in_a_domain() {
+    use std::os::unix::fs::symlink;
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root could do harm");
+        return;
+    }
+    let world = World::with_users();
+    let precious = world.path("precious");
+    std::fs::write(&precious, "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+    std::fs::set_permissions(&precious, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let admin = &world.admin;
+    let attempts: [(&str, &dyn Fn() -> bool); 4] = [
+        ("vpasswd", &|| admin.add_user("paperino@example.test", b"Secret-3").is_err()),
+        ("vpasswd.cdb", &|| admin.set_password("pippo@example.test", b"Secret-3").is_err()),
+        (".qmail-info", &|| admin.add_alias("info@example.test", "pippo@example.test").is_err()),
+        (".qmail-default", &|| admin.set_catch_all("example.test", &CatchAll::Delete).is_err()),
+    ];
+    for (name, refused) in attempts {
+        let (place, kept) = (world.domain(name), world.path("kept"));
+        let there = std::fs::rename(&place, &kept).is_ok();
+        symlink(&precious, &place).unwrap();
+        assert!(refused(), "{name}: root wrote through a link");
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "root:x:0:0:root:/root:/bin/sh\n", "{name}");
+        std::fs::remove_file(&place).unwrap();
+        if there {
+            std::fs::rename(&kept, &place).unwrap();
+        }
+    }
+    // A record that names somebody else's directory removes nothing there.
+    let home = world.path("home/pluto");
+    std::fs::create_dir_all(home.join("papers")).unwrap();
+    let text = std::fs::read_to_string(world.domain("vpasswd")).unwrap();
+    let own = world.domain("pluto").display().to_string();
+    std::fs::write(world.domain("vpasswd"), text.replace(&own, &home.display().to_string())).unwrap();
+    assert!(admin.remove_user("pluto@example.test").is_err());
+    assert!(home.join("papers").is_dir());
+    assert_eq!(nix::unistd::setfsuid(nix::unistd::Uid::from_raw(u32::MAX)).as_raw(), 0, "the rights came back");
 }

@@ -2,6 +2,7 @@
 //! A user's tree is durable before vpasswd names it, and out of the way before vpasswd forgets it.
 
 use super::account_file::{self, AccountFile};
+use super::acting::ActingAs;
 use super::journal::Journal;
 use super::quota::quota_text;
 use super::tree::{clear_leftover, make_user, sync_users};
@@ -72,6 +73,7 @@ impl Admin {
     pub fn add_users(&self, domain: &str, users: &[NewUser]) -> Result<Change, AdminError> {
         let entry = self.domain(domain)?;
         let records = self.hash_all(&entry, users)?;
+        let _acting = ActingAs::begin(entry.owner())?;
         let mut accounts = account_file::open(&entry.directory, entry.owner())?;
         for record in &records {
             let address = || format!("{}@{}", record.name, entry.name);
@@ -155,6 +157,7 @@ impl Admin {
     pub fn remove_user(&self, address: &str) -> Result<Change, AdminError> {
         let (user, domain, entry) = self.locate(address)?;
         let address = format!("{user}@{domain}");
+        let _acting = ActingAs::begin(entry.owner())?;
         let mut accounts = account_file::open(&entry.directory, entry.owner())?;
         let record = accounts.get(&user)?.ok_or_else(|| AdminError::NoUser(address.clone()))?;
         if user == "postmaster" && !alias_path(&entry.directory, &user).try_exists().map_err(AdminError::io(&entry.directory))? {
@@ -190,6 +193,7 @@ impl Admin {
     pub fn set_quota(&self, address: &str, quota: &str) -> Result<Change, AdminError> {
         let quota = quota_text(quota)?;
         let change = self.edit(address, |record| record.quota = quota)?;
+        let _acting = ActingAs::begin(self.locate(address)?.2.owner())?;
         let sum = PathBuf::from(self.record(address)?.directory).join("Maildir/maildirsize");
         match std::fs::remove_file(&sum) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(AdminError::io(&sum)(error)),
@@ -219,6 +223,7 @@ impl Admin {
     /// Makes `vpasswd.cdb` of a domain anew from `vpasswd`.
     pub fn rebuild(&self, domain: &str) -> Result<Change, AdminError> {
         let entry = self.domain(domain)?;
+        let _acting = ActingAs::begin(entry.owner())?;
         let accounts = account_file::open(&entry.directory, entry.owner())?;
         let mut journal = Journal::default();
         accounts.write(&mut journal)?;
@@ -244,6 +249,7 @@ impl Admin {
 
     fn edit(&self, address: &str, change: impl FnOnce(&mut Record)) -> Result<Change, AdminError> {
         let (user, domain, entry) = self.locate(address)?;
+        let _acting = ActingAs::begin(entry.owner())?;
         let mut accounts = account_file::open(&entry.directory, entry.owner())?;
         let mut record = accounts.get(&user)?.ok_or_else(|| AdminError::NoUser(format!("{user}@{domain}")))?;
         change(&mut record);

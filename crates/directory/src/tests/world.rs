@@ -60,6 +60,8 @@ impl World {
     /// Nothing but an empty home.
     pub(crate) fn empty() -> Self {
         let home = tempfile::tempdir().unwrap();
+        // Its owners pass through it, as in life.
+        std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
         let config = Config { home: home.path().into(), vpopmail_home: home.path().into(), me: "example.test".into(), ..Config::default() };
         let live = Live::new(config);
         let clock = Arc::new(HandClock::default());
