@@ -310,3 +310,29 @@ async fn more_deliveries_than_places_all_end_and_the_spawner_ends_with_its_worke
     let report = link.run_local(delivery("joe-x", Body::Memory("b\n".into()))).await;
     assert_eq!(said(&report), (111, "The spawner is gone. (#4.3.0)\n".to_owned()));
 }
+
+// A broken worker must not have deliveries run that nobody counts and stops.
+#[test]
+fn a_number_in_use_begins_no_second_delivery() {
+    if !is_root() {
+        return;
+    }
+    let house = House::new();
+    house.write("joe/.qmail", "|echo >>ran; sleep 0.3\n");
+    let (ours, theirs) = postino_spawn::pair().unwrap();
+    let settings = house.settings.clone();
+    let spawner = std::thread::spawn(move || postino_spawn::serve(theirs, &settings));
+    let request = postino_types::spawn_frame::Request { id: 7, local: b"joe".to_vec(), host: b"x".to_vec(), ..Default::default() };
+    let message = house.path("message");
+    fs::write(&message, "A: b\n\nc\n").unwrap();
+    let packet = request.encode().unwrap();
+    for _ in 0..2 {
+        let file = fs::File::open(&message).unwrap();
+        postino_spawn::send(&ours, &packet, Some(std::os::fd::AsFd::as_fd(&file))).unwrap();
+    }
+    let mut answer = [0u8; 4096];
+    assert!(rustix::io::read(&ours, &mut answer).unwrap() > 0);
+    drop(ours);
+    spawner.join().unwrap().unwrap();
+    assert_eq!(house.read("joe/ran"), "\n");
+}

@@ -16,6 +16,8 @@ pub const SOCKET_MAGIC: [u8; 4] = *b"PIJ1";
 pub const DROP_MAGIC: [u8; 4] = *b"PDF1";
 /// Longest envelope, bytes.
 pub const ENVELOPE_BYTES_MAX: usize = 4 << 20;
+/// Most recipients of one envelope: the shortest take two bytes on the way in and a hundred times as much in memory.
+pub const RECIPIENTS_MAX: usize = 100_000;
 /// Longest chunk of a body, bytes.
 pub const CHUNK_BYTES_MAX: usize = 65_536;
 /// The socket, below the home.
@@ -31,6 +33,9 @@ pub enum EnvelopeError {
     /// An address is longer than 1002 bytes, or the envelope than [`ENVELOPE_BYTES_MAX`].
     #[error("envelope address too long")]
     TooLong,
+    /// More than [`RECIPIENTS_MAX`] recipients.
+    #[error("too many recipients in one envelope")]
+    TooMany,
     /// It ends too early.
     #[error("envelope ends too early")]
     Truncated,
@@ -45,6 +50,7 @@ impl EnvelopeError {
     pub const fn exit_code(self) -> i32 {
         match self {
             Self::TooLong => 11,
+            Self::TooMany => 31,
             Self::Truncated => 54,
             Self::Format => 91,
         }
@@ -92,6 +98,7 @@ impl RawEnvelope {
             match rest.split_first() {
                 None => return Err(EnvelopeError::Truncated),
                 Some((0, _)) => return Ok(Self { sender, recipients }),
+                Some((b'T', _)) if recipients.len() >= RECIPIENTS_MAX => return Err(EnvelopeError::TooMany),
                 Some((b'T', tail)) => {
                     rest = tail;
                     recipients.push(Address::from_bytes(until_nul(&mut rest)?).map_err(|_| EnvelopeError::TooLong)?);

@@ -59,6 +59,8 @@ impl Spawner<'_> {
                 Received::Nothing => return Ok(()),
                 Received::Bad => {} // no id to answer to; our own worker never sends it
                 Received::End => self.worker_is_gone(),
+                // Two tasks of one id could not be told apart at their end, and one would go on with nobody watching its time.
+                Received::Request(request, _) if self.tasks.iter().any(|task| task.id() == request.id) => {}
                 Received::Request(request, message) => match Task::start(request, message, self.settings) {
                     Ok(task) => self.tasks.push(task),
                     Err((id, report)) => self.answer(id, &report),

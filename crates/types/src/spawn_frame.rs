@@ -7,6 +7,8 @@ pub const PACKET_BYTES_MAX: usize = 65_536;
 pub const REPORT_BYTES_MAX: usize = 4 << 20;
 /// Most forwards in one report.
 pub const FORWARDS_MAX: usize = 4096;
+/// Most addresses in all forwards of one report: a child is its user's, and short addresses take many times their bytes in memory.
+pub const ADDRESSES_MAX: usize = 100_000;
 /// Longest text of a report, bytes.
 pub const TEXT_BYTES_MAX: usize = 10_000;
 
@@ -191,6 +193,7 @@ pub fn decode_forwards(bytes: &[u8]) -> Result<Vec<Forward>, FrameError> {
     }
     let mut rest = bytes;
     let mut forwards = Vec::new();
+    let mut addresses = 0usize;
     while !rest.is_empty() {
         if forwards.len() >= FORWARDS_MAX {
             return Err(FrameError::TooLong);
@@ -201,6 +204,10 @@ pub fn decode_forwards(bytes: &[u8]) -> Result<Vec<Forward>, FrameError> {
         let mut to = Vec::new();
         for _ in 0..count {
             let address = take(&mut rest)?;
+            addresses += 1;
+            if addresses > ADDRESSES_MAX {
+                return Err(FrameError::TooLong);
+            }
             refuse_nul(address)?;
             to.push(address.to_vec());
         }
@@ -290,6 +297,14 @@ mod tests {
             body.extend_from_slice(part.chunk);
         }
         assert_eq!(Report::decode(&body), Ok(report));
+    }
+
+    #[test]
+    fn very_many_short_addresses_are_too_long() {
+        let forward = |count: usize| [Forward { to: vec![Vec::new(); count], ..Forward::default() }];
+        let decoded = |count| decode_forwards(&encode_forwards(&forward(count)).unwrap());
+        assert_eq!(decoded(ADDRESSES_MAX), Ok(forward(ADDRESSES_MAX).to_vec()));
+        assert_eq!(decoded(ADDRESSES_MAX + 1), Err(FrameError::TooLong));
     }
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {

@@ -28,6 +28,13 @@ fn broken_envelopes_have_qmail_queues_exit_codes() {
 }
 
 #[test]
+fn an_envelope_of_very_many_short_recipients_is_refused() {
+    let envelope = |count: usize| [&b"F\0"[..], &b"T\0".repeat(count), b"\0"].concat();
+    assert_eq!(RawEnvelope::decode(&envelope(RECIPIENTS_MAX)).map(|e| e.recipients.len()), Ok(RECIPIENTS_MAX));
+    assert_eq!(RawEnvelope::decode(&envelope(RECIPIENTS_MAX + 1)), Err(EnvelopeError::TooMany));
+}
+
+#[test]
 fn a_stranger_on_the_socket_is_told_at_its_first_byte() {
     let mut reader = SocketReader::new();
     reader.feed(b"E");
