@@ -54,7 +54,10 @@ fn check(setting: &'static Setting, new: &[u8]) -> Result<(), EditError> {
         Home::Toml => raw.server_toml = Some(new.to_vec()),
     }
     let file = setting.file();
-    let refuse = |problem: &Problem| EditError::Value(problem.reason.clone());
+    let refuse = |problem: &Problem| {
+        let advice = if problem.advice.is_empty() { String::new() } else { format!(" ({})", problem.advice) };
+        EditError::Value(format!("{}{advice}", problem.reason))
+    };
     match crate::load::resolve(&raw) {
         Ok(loaded) => loaded.warnings.iter().find(|p| p.file == file && setting.name != "morercpthosts").map_or(Ok(()), |p| Err(refuse(p))),
         Err(problems) => problems.iter().find(|p| p.file == file).map_or(Ok(()), |p| Err(refuse(p))),

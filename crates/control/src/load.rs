@@ -108,6 +108,10 @@ impl Resolver<'_> {
             None => self.problems.push(Problem::new(file, "is missing or empty").advise(advice)),
             Some(Err(reason)) => self.problems.push(Problem::new(file, reason).at(1).advise(advice)),
             Some(Ok(me)) => {
+                if !is_host_name(&me) {
+                    let reason = format!("holds \"{}\", which is no host name", printable(me.as_bytes()));
+                    self.problems.push(Problem::new(&file, reason).at(1).advise(advice));
+                }
                 self.values.insert("me", Value { text: me.clone(), origin: Origin::Set { file, line: 1 } });
                 self.config.me = me;
             }
@@ -156,9 +160,9 @@ impl Resolver<'_> {
             Kind::Choice(words, set) => {
                 let word = line()?;
                 let known = words.contains(&word.as_str());
-                let reason = || Problem::new(file, format!("holds \"{word}\"")).at(1).advise(format!("write one of: {}", words.join(", ")));
                 if !known {
-                    return Err(reason());
+                    let problem = Problem::new(file, format!("holds \"{word}\"")).at(1);
+                    return Err(problem.advise(format!("write one of: {}", words.join(", "))));
                 }
                 set(&mut self.config, &word);
             }
@@ -202,7 +206,7 @@ impl Resolver<'_> {
         let file = self.path(setting.name);
         match classic::number(bytes) {
             None => {
-                self.warnings.push(Problem::new(file, "does not begin with a digit and counts as missing").at(1));
+                self.warnings.push(Problem::new(file, "is no number (it does not begin with a digit) and counts as missing").at(1));
                 self.missing(setting);
             }
             Some(n) => {
@@ -321,7 +325,11 @@ impl Resolver<'_> {
 
     fn cross_checks(&mut self) {
         for name in &self.raw.unknown_files {
-            self.notes.push(Problem::new(self.path(name), "is not a file that Postino knows; it is ignored"));
+            let note = Problem::new(self.path(name), "is not a file that Postino knows; it is ignored");
+            self.notes.push(match table::nearest(name).filter(|near| table::find(near).is_some_and(|s| s.home == Home::File)) {
+                Some(near) => note.advise(format!("did you mean {near}?")),
+                None => note,
+            });
         }
         let config = &self.config;
         let mut both: Vec<_> =
@@ -363,6 +371,12 @@ fn text(line: &[u8]) -> Result<String, String> {
         Ok(_) => Err("holds a control byte".into()),
         Err(_) => Err("is not UTF-8".into()),
     }
+}
+
+/// What may stand in banners, Received lines and certificates; underscores for old hosts.
+fn is_host_name(name: &str) -> bool {
+    name.len() <= 255
+        && name.split('.').all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')))
 }
 
 /// `relay`, `relay:port`, `[address]:port`; nothing: by MX. A bad port counts as 25, with a doubt.

@@ -43,7 +43,8 @@ pub(crate) fn all(config: &Config) -> anyhow::Result<Vec<Bound>> {
     let passed: Vec<ListenerKind> = bound.iter().map(|b| b.kind).collect();
     for (kind, addresses) in config.server.listeners.iter().filter(|(kind, _)| !passed.contains(kind)) {
         for address in addresses {
-            let socket = bind_patiently(*address).map_err(|e| anyhow::Error::msg(refusal(*kind, *address, &e)))?;
+            let socket =
+                bind_patiently(*address).map_err(|e| anyhow::Error::msg(refusal(&format!("{address} for {}", name_of(*kind)), &e)))?;
             bound.push(Bound { kind: *kind, socket });
         }
     }
@@ -56,8 +57,8 @@ pub(crate) fn all(config: &Config) -> anyhow::Result<Vec<Bound>> {
 /// What is wrong with a configuration without listeners.
 pub(crate) const NO_LISTENER: &str = "server.toml switches every service off; see `postino config doc listen`";
 
-/// Why an address cannot be listened on, and what to do.
-pub(crate) fn refusal(kind: ListenerKind, address: std::net::SocketAddr, error: &std::io::Error) -> String {
+/// Why `place` (address and service) cannot be listened on, and what to do.
+pub(crate) fn refusal(place: &str, error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     let advice = match error.kind() {
         ErrorKind::AddrInUse => "; another server has it (`ss -ltnp` shows which)",
@@ -65,7 +66,7 @@ pub(crate) fn refusal(kind: ListenerKind, address: std::net::SocketAddr, error: 
         ErrorKind::AddrNotAvailable => "; no interface of this machine has this address",
         _ => "",
     };
-    format!("cannot listen on {address} for {} (server.toml: listen.{0}): {error}{advice}", name_of(kind))
+    format!("cannot listen on {place} (server.toml: [listen]): {error}{advice}")
 }
 
 /// A server that was killed a moment ago may still be closing its sockets.

@@ -105,15 +105,17 @@ pub(crate) fn check_queue(home: &Path, repair: bool) -> anyhow::Result<postino_q
     postino_queue::check(home, repair).with_context(|| format!("cannot check the queue of {}", home.display()))
 }
 
-/// Certificates in force: those of server.toml (keys that only root may read come from the staged copy), else the self-made one.
+/// Certificates in force: those of server.toml (those that only root may read come from the staged copies), else the self-made one.
 pub(crate) fn identities(config: &Config, more_names: &[String], now: postino_types::Time) -> anyhow::Result<Vec<TlsIdentity>> {
     if config.server.tls.is_empty() {
         return Ok(vec![ensure_self_made(config, more_names, now)?]);
     }
     let staged = |index: usize, identity: &TlsIdentity| {
-        let copy = crate::home::staged_key(config, index);
-        let readable = std::fs::File::open(&identity.key).is_ok();
-        TlsIdentity { key: if readable { identity.key.clone() } else { copy }, ..identity.clone() }
+        let (certificate, key) = crate::home::staged(config, index);
+        let readable = |path: &Path| std::fs::File::open(path).is_ok();
+        // Both or none: one of a renewed pair does not fit the other of the old one.
+        let both = readable(&identity.certificate) && readable(&identity.key);
+        if both || !readable(&key) { identity.clone() } else { TlsIdentity { certificate, key, ..identity.clone() } }
     };
     Ok(config.server.tls.iter().enumerate().map(|(index, identity)| staged(index, identity)).collect())
 }

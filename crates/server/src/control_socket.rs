@@ -31,9 +31,10 @@ pub(crate) struct Desk {
     pub(crate) forget_backoff: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// Answers until the listener fails.
+/// Answers until the task is ended.
 pub(crate) async fn serve(listener: tokio::net::UnixListener, desk: Desk) {
-    while let Ok((stream, _)) = listener.accept().await {
+    loop {
+        let stream = crate::inject::next_caller(&listener).await;
         let desk = desk.clone();
         tokio::spawn(async move {
             let _ = answer(stream, desk).await;
@@ -74,7 +75,7 @@ async fn handle(request: &Value, desk: &Desk) -> Result<Value, String> {
         "stat" => {
             let stat = desk.queue.stat();
             Ok(json!({"entries": stat.entries, "in_flight": stat.in_flight, "deferred": stat.deferred, "held": stat.held,
-                "oldest": stat.oldest, "commits": stat.commits, "operations": stat.operations, "body_memory_bytes": stat.body_memory_bytes}))
+                "oldest": stat.oldest / 1000, "commits": stat.commits, "operations": stat.operations, "body_memory_bytes": stat.body_memory_bytes}))
         }
         "hold" | "release" | "retry" | "remove" => {
             let action = match word {
@@ -157,9 +158,7 @@ impl Client {
         match StdUnixStream::connect(path(home)) {
             Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream) })),
             Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => Ok(None),
-            Err(e) => {
-                Err(anyhow::Error::new(e).context(format!("cannot reach the running server at {} (are you root?)", path(home).display())))
-            }
+            Err(e) => Err(anyhow::Error::new(e).context(format!("cannot reach the running server at {}", path(home).display()))),
         }
     }
 

@@ -5,7 +5,9 @@ use crate::bind;
 use crate::control_socket::Client;
 use postino_control::Config;
 use postino_directory::admin::{Admin, DomainEntry};
+use std::collections::BTreeMap;
 use std::fs::Metadata;
+use std::io::{Error, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -21,21 +23,22 @@ pub(crate) struct Findings {
 /// Looks at everything.
 pub(crate) fn look(config: &Config) -> Findings {
     let mut found = Findings::default();
-    match crate::compose::account(&config.server.user) {
+    let account = crate::compose::account(&config.server.user);
+    match &account {
         Ok(Some((uid, gid))) => {
-            found.errors.extend(passable(&config.home, uid, gid).err());
-            readable(config, uid, gid, &mut found);
+            found.errors.extend(passable(&config.home, *uid, *gid).err());
+            readable(config, *uid, *gid, &mut found);
         }
         Ok(None) => {}
         Err(e) => found.errors.push(e.to_string()),
     }
+    domains(config, account.as_ref().ok(), &mut found);
     for identity in &config.server.tls {
         if let Err(e) = postino_net::tls::Identity::read(identity) {
             found.errors.push(format!("server.toml: [[tls]] {}: {e}", identity.host));
         }
     }
     folders(config, &mut found);
-    domains(config, &mut found);
     assignments(config, &mut found);
     listeners(config, &mut found);
     found
@@ -90,7 +93,7 @@ fn folders(config: &Config, found: &mut Findings) {
             Ok(meta) if meta.is_dir() => {}
             Ok(meta) if meta.is_symlink() && matches!(name, "domains" | "users" | "alias") => {}
             Ok(_) => found.errors.push(format!("{} is not a folder", path.display())),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
                 found.warnings.push(format!("{} does not exist yet; `postino serve` makes it", path.display()));
             }
             Err(e) => found.errors.push(format!("{}: {e}", path.display())),
@@ -102,25 +105,23 @@ fn folders(config: &Config, found: &mut Findings) {
     }
 }
 
-/// The worker delivers to virtual mailboxes under its own uid.
-fn domains(config: &Config, found: &mut Findings) {
+/// The worker delivers to virtual mailboxes under its own uid. `account`: its ids when we are root, `None` when they are not known.
+fn domains(config: &Config, account: Option<&Option<(u32, u32)>>, found: &mut Findings) {
+    let Some(account) = account else { return };
+    let worker = account.map_or_else(|| nix::unistd::geteuid().as_raw(), |(uid, _)| uid);
     let known = Admin::for_config(config).and_then(|admin| admin.domains());
     match known {
-        Ok(entries) => entries.iter().filter(|e| e.alias_of.is_none()).for_each(|entry| domain(config, entry, found)),
+        Ok(entries) => entries.iter().filter(|e| e.alias_of.is_none()).for_each(|entry| domain(worker, entry, found)),
         // As another user than root and the server's there is nothing to be seen.
         Err(e) => found.warnings.push(format!("the virtual domains cannot be looked at: {e}")),
     }
 }
 
-fn domain(config: &Config, entry: &DomainEntry, found: &mut Findings) {
+fn domain(worker: u32, entry: &DomainEntry, found: &mut Findings) {
     let directory = entry.directory.display();
     let meta = match std::fs::metadata(&entry.directory) {
         Ok(meta) => meta,
         Err(e) => return found.errors.push(format!("domain {}: {directory}: {e}", entry.name)),
-    };
-    let worker = match crate::compose::account(&config.server.user) {
-        Ok(Some((uid, _))) => uid,
-        _ => nix::unistd::geteuid().as_raw(),
     };
     if meta.uid() != worker {
         found.errors.push(format!(
@@ -128,7 +129,7 @@ fn domain(config: &Config, entry: &DomainEntry, found: &mut Findings) {
             entry.name,
             meta.uid()
         ));
-    } else if std::fs::metadata(entry.directory.join("vpasswd")).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+    } else if std::fs::metadata(entry.directory.join("vpasswd")).is_err_and(|e| e.kind() == ErrorKind::NotFound) {
         found.errors.push(format!("domain {}: {directory}/vpasswd is missing, so nobody there has a mailbox", entry.name));
     }
 }
@@ -148,12 +149,15 @@ fn listeners(config: &Config, found: &mut Findings) {
     }
     // A server that runs on this home has the ports.
     if Client::connect(&config.home).is_ok_and(|client| client.is_none()) {
-        for (kind, addresses) in &config.server.listeners {
-            for address in addresses {
-                if let Err(e) = postino_net::listener::bind(*address) {
-                    found.errors.push(bind::refusal(*kind, *address, &e));
-                }
+        let all = config.server.listeners.iter().flat_map(|(kind, addresses)| addresses.iter().map(move |address| (*kind, *address)));
+        // One line a reason: they mostly share it.
+        let mut refused: BTreeMap<ErrorKind, (Vec<String>, Error)> = BTreeMap::new();
+        for (kind, address) in all {
+            if let Err(e) = postino_net::listener::bind(address) {
+                let place = format!("{address} for {}", bind::name_of(kind));
+                refused.entry(e.kind()).or_insert_with(|| (Vec::new(), e)).0.push(place);
             }
         }
+        found.errors.extend(refused.into_values().map(|(places, e)| bind::refusal(&places.join(", "), &e)));
     }
 }

@@ -17,6 +17,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Injections at once; more wait in the socket's backlog.
 const INJECTIONS_MAX: usize = 32;
+/// An envelope of more recipients waits for its turn: many of them at once would take the memory of everybody else.
+const CROWD: usize = 1000;
+/// Such envelopes in work at once.
+static TURNS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(1);
 /// An injector that says nothing for so long is dropped.
 const IDLE: Duration = Duration::from_secs(120);
 
@@ -59,12 +63,22 @@ impl Door {
     }
 }
 
-/// Serves the socket until the listener fails.
+/// The next caller. Want of descriptors or memory passes: the door stays, or one bad minute would end local mail until the next start.
+pub(crate) async fn next_caller(listener: &tokio::net::UnixListener) -> tokio::net::UnixStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// Serves the socket until the task is ended.
 pub(crate) async fn serve(listener: tokio::net::UnixListener, door: Door) {
     let places = Arc::new(tokio::sync::Semaphore::new(INJECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else { return };
+        let stream = next_caller(&listener).await;
         let door = door.clone();
         tokio::spawn(async move {
             let _place = place;
@@ -121,6 +135,7 @@ async fn conversation(stream: &mut tokio::net::UnixStream, door: &Door) -> Resul
                 }
                 SocketPart::End => {
                     let (Some(raw), Some(writer)) = (envelope.take(), writer.take()) else { return Err((91, "no envelope".into())) };
+                    let _turn = if raw.recipients.len() > CROWD { TURNS.acquire().await.ok() } else { None };
                     let entry = door.entry(&raw, peer.uid(), pid, door.clock.now());
                     return writer.commit(entry).await.map_err(|e| refusal(&e));
                 }
@@ -180,7 +195,7 @@ async fn take_in(path: &Path, door: &Door) -> Result<(), String> {
 
 fn read_drop(path: &Path, door: &Door) -> Result<(DropHead, u32, Box<dyn BodyWriter>), String> {
     let text = |e: std::io::Error| e.to_string();
-    let mut file = std::fs::OpenOptions::new().read(true).custom_flags(no_follow()).open(path).map_err(text)?;
+    let mut file = std::fs::OpenOptions::new().read(true).custom_flags(careful()).open(path).map_err(text)?;
     let meta = file.metadata().map_err(text)?;
     if !meta.is_file() || meta.nlink() != 1 {
         return Err("not a plain file with one name".into());
@@ -204,6 +219,7 @@ fn read_drop(path: &Path, door: &Door) -> Result<(DropHead, u32, Box<dyn BodyWri
     Ok((head, meta.uid(), writer))
 }
 
-fn no_follow() -> i32 {
-    i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0)
+/// A link is not followed, a FIFO not waited for.
+fn careful() -> i32 {
+    i32::try_from((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits()).unwrap_or(0)
 }

@@ -21,7 +21,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -119,24 +119,27 @@ fn assigned_homes(home: &Path) -> Vec<PathBuf> {
 }
 
 async fn serve(mut parts: Parts, metrics: Arc<Metrics>, events: Arc<dyn Events>) -> anyhow::Result<i32> {
+    // Before the first connection is taken: from then on a signal must not be the death of this process.
+    let mut signals = Signals::listen()?;
     let home = parts.loaded.config.home.clone();
     let house = Arc::new(compose::build(parts.loaded.config, parts.link, Arc::clone(&events))?);
     let (stop, stopping) = watch::channel(false);
     let shared = Shared::new(&house, stopping.clone());
+    // The doors first: a command that follows the first banner finds the running server.
+    let mut helpers = JoinSet::new();
+    start_doors(&mut helpers, &home, &house, &shared)?;
     let mut sessions = JoinSet::new();
     let addresses = bind::addresses(&parts.bound);
     for bound in parts.bound {
         start_listener(&mut sessions, bound, &house, &shared, &metrics)?;
     }
-    let mut helpers = JoinSet::new();
-    start_doors(&mut helpers, &home, &house, &shared)?;
     let scheduler = tokio::spawn({
         let (scheduler, stopping) = (Arc::clone(&house.scheduler), stopping.clone());
         async move { scheduler.run(stopping).await }
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), home = %home.display(), listen = addresses, "serving");
     parts.herald.tell(News::Ready);
-    let code = wait(&house, &shared, &mut sessions, &scheduler, &mut parts.herald).await?;
+    let code = wait(&house, &shared, (&mut sessions, &scheduler), &mut signals, &mut parts.herald).await?;
     parts.herald.tell(News::Stopping);
     tracing::info!("stopping");
     let grace = house.live.get().server.stop_grace;
@@ -156,6 +159,25 @@ async fn serve(mut parts: Parts, metrics: Arc<Metrics>, events: Arc<dyn Events>)
     helpers.abort_all();
     house.store.stop().await;
     Ok(code)
+}
+
+/// What we are told from outside.
+struct Signals {
+    hangup: Signal,
+    alarm: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            alarm: signal(SignalKind::alarm())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
 }
 
 /// What listeners share.
@@ -296,23 +318,20 @@ fn reload(house: &House, limits: &ConnectionLimits, throttle: &LoginThrottle) ->
 async fn wait(
     house: &Arc<House>,
     shared: &Shared,
-    sessions: &mut JoinSet<std::io::Result<()>>,
-    scheduler: &tokio::task::JoinHandle<()>,
+    parts: (&mut JoinSet<std::io::Result<()>>, &tokio::task::JoinHandle<()>),
+    signals: &mut Signals,
     herald: &mut Herald,
 ) -> anyhow::Result<i32> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut alarm = signal(SignalKind::alarm())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (sessions, scheduler) = parts;
     let failed = house.store.wait_failed();
     let spawner_gone = house.spawn.closed();
     tokio::pin!(failed, spawner_gone);
     let mut pulse = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(0),
-            _ = interrupt.recv() => return Ok(0),
-            _ = hangup.recv() => {
+            _ = signals.terminate.recv() => return Ok(0),
+            _ = signals.interrupt.recv() => return Ok(0),
+            _ = signals.hangup.recv() => {
                 herald.tell(News::Reloading);
                 match reload(house, &shared.limits, &shared.throttle) {
                     Ok(()) => tracing::info!("configuration reread"),
@@ -320,7 +339,7 @@ async fn wait(
                 }
                 herald.tell(News::Ready);
             }
-            _ = alarm.recv() => {
+            _ = signals.alarm.recv() => {
                 house.scheduler.forget_backoff();
                 house.remote.forget_down();
                 if let Err(e) = house.queue.admin(AdminAction::Retry, Selection::All).await {

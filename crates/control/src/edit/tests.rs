@@ -26,6 +26,10 @@ fn classic_files() {
     ] {
         assert!(matches!(set_text(name, value, ""), Err(EditError::Value(_))), "{name}");
     }
+    let told = |name, value| set_text(name, value, "").unwrap_err().to_string();
+    assert_eq!(told("bounceformat", "html"), "holds \"html\" (write one of: both, qsbmf)");
+    assert!(told("queuelifetime", "soon").starts_with("is no number"));
+    assert!(told("me", "my host").contains("is no host name"));
     assert_eq!(set_text("smtproutes.auth", "x", ""), Err(EditError::NotEditable("smtproutes.auth")));
     assert_eq!(unset(setting("locals"), Some(b"x")), Ok(None));
     assert_eq!(unset(setting("me"), Some(b"x")), Err(EditError::NotEditable("me")));

@@ -120,6 +120,8 @@ fn errors_name_file_line_and_remedy() {
     assert!(told(&resolve(&nameless).err().unwrap()).starts_with("/h/control/me: is missing or empty (write"));
     for (files, toml, want) in [
         (vec![("me", "a\r\n")], "", "/h/control/me:1: ends with a carriage return"),
+        (vec![("me", "my host\n")], "", "/h/control/me:1: holds \"my host\", which is no host name (write"),
+        (vec![("me", "mail..test\n")], "", "which is no host name"),
         (vec![("helohost", "a\x07b")], "", "/h/control/helohost:1: holds a control byte"),
         (vec![("bounceformat", "html")], "", "/h/control/bounceformat:1: holds \"html\" (write one of: both, qsbmf)"),
         (vec![("tcp.smtp", ":allow\n1.:alow\n")], "", "/h/control/tcp.smtp:2: unable to parse this line: 1.:alow"),
@@ -185,10 +187,16 @@ fn check_tells_what_is_odd() {
         ],
         "",
     );
-    odd.unknown_files.insert("badrcptto".into());
+    odd.unknown_files.extend(["badrcptto".into(), "concurencyremote".into()]);
     let loaded = resolve(&odd).unwrap_or_else(|p| panic!("{}", told(&p)));
     let (notes, warnings) = (told(&loaded.notes), told(&loaded.warnings));
-    for part in ["locals:2: begins with a blank", "virtualdomains:2: has no colon", "badrcptto: is not a file", "does not name v.test"] {
+    for part in [
+        "locals:2: begins with a blank",
+        "virtualdomains:2: has no colon",
+        "badrcptto: is not a file",
+        "(did you mean concurrencyremote?)",
+        "does not name v.test",
+    ] {
         assert!(notes.contains(part), "{part} in {notes}");
     }
     assert!(warnings.contains("a.test is in locals too") && warnings.contains("morercpthosts: is not compiled"), "{warnings}");

@@ -215,7 +215,7 @@ pub(super) static SETTINGS: &[Setting] = &[
             };
         }),
         "auto",
-        "auto = for people on a terminal, else logfmt; json = JSON lines; qmail = qmail-send's lines.",
+        "auto = readable lines, coloured on a terminal; json = JSON lines; qmail = qmail-send's lines.",
     )),
     number(
         "programs.file_bytes",

@@ -194,7 +194,13 @@ fn setup(error: rcgen::Error) -> TlsError {
 fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
     let result = || -> io::Result<()> {
         let beside = path.with_extension("pem.new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+        // `setup` writes as root into a folder that the worker owns: never through what lies there under this name.
+        if let Err(error) = fs::remove_file(&beside)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()?;

@@ -59,6 +59,7 @@ pub(crate) fn run(place: &Place, args: &CheckArgs) -> anyhow::Result<i32> {
 /// Checks the queue offline.
 pub(crate) fn run_store(place: &Place, args: &CheckStoreArgs) -> anyhow::Result<i32> {
     let home = place.home();
+    crate::home::become_queue_owner(&home)?;
     let report = crate::compose::check_queue(&home, args.repair)?;
     if args.json {
         print_json(&json!({"entries": report.entries, "body_files": report.body_files, "orphans": report.orphans,

@@ -54,6 +54,7 @@ fn listeners(base: u16) -> anyhow::Result<String> {
 /// `--home`, or a folder of this user below the folder for temporary files, which the next start finds again.
 fn home(place: &Place) -> anyhow::Result<PathBuf> {
     if let Some(home) = place.explicit() {
+        postino_directory::admin::plain_path(&home)?;
         return Ok(home);
     }
     let uid = nix::unistd::geteuid().as_raw();

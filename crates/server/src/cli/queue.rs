@@ -80,6 +80,7 @@ impl Door {
             return Ok(Self::Running(Box::new(client)));
         }
         let config = super::load(&home)?;
+        crate::home::become_queue_owner(&home)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let store = {
             let _inside = runtime.enter();
@@ -150,7 +151,7 @@ impl Door {
             Self::Running(client) => client.ask(&json!({"do": "stat"})),
             Self::Offline(_, store) => {
                 let s = store.stat();
-                Ok(json!({"entries": s.entries, "in_flight": 0, "deferred": s.deferred, "held": s.held, "oldest": s.oldest}))
+                Ok(json!({"entries": s.entries, "in_flight": 0, "deferred": s.deferred, "held": s.held, "oldest": s.oldest / 1000}))
             }
         }
     }

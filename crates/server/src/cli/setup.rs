@@ -40,6 +40,7 @@ pub(crate) fn run(place: &Place, args: &SetupArgs) -> anyhow::Result<i32> {
         None => default_domain(&host)?,
     };
     check_name(&domain)?;
+    postino_directory::admin::plain_path(&home)?;
     refuse_another_host(&home, &host)?;
     if !home.join("control/server.toml").try_exists()? {
         // Before anything is made.

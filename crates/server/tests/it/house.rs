@@ -136,9 +136,13 @@ impl House {
 
     /// Starts the server and waits for its banners.
     pub(crate) fn start(&mut self) {
+        self.start_by(postino().arg("serve").arg("--home").arg(&self.home).stdin(Stdio::null()));
+    }
+
+    /// Starts it by this command, which must become the server.
+    pub(crate) fn start_by(&mut self, command: &mut Command) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let child =
-            postino().arg("serve").arg("--home").arg(&self.home).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.server = Some(child);
         for port in [self.ports.smtp, self.ports.pop3] {
             wait_for("a banner", || {

@@ -8,5 +8,6 @@ mod crash_kill;
 mod limits;
 mod mail_in_and_out;
 mod peers;
+mod planted;
 mod running;
 mod system_users;
