@@ -4,8 +4,14 @@
 
 mod fatal;
 mod home;
-mod maildirmake;
+mod inject;
 mod qmail;
+mod remote;
+mod serial;
+mod session;
+mod start;
+mod ucspi;
+mod users;
 
 use postino_types::exit;
 use std::ffi::OsString;
@@ -15,14 +21,16 @@ use std::path::Path;
 /// A program: the words after its name in, the exit code out.
 type Program = fn(&[OsString]) -> i32;
 
-/// The programs, by name.
-const PROGRAMS: &[(&str, Program)] = &[
-    ("maildirmake", |args| fatal::main("maildirmake", maildirmake::run(args))),
-    ("qmail-getpw", qmail::getpw),
-    ("qmail-local", |args| postino_local::qmail_local::historical::main(args, &home::choose())),
-    ("qmail-newmrh", |_| fatal::main("qmail-newmrh", qmail::newmrh::run(&home::choose()))),
-    ("qmail-newu", |_| fatal::main("qmail-newu", qmail::newu::run(&home::choose()))),
-    ("qmail-queue", |_| qmail::queue::run(&home::choose())),
+/// The programs, by name: one table a room.
+const ROOMS: &[&[(&str, Program)]] = &[
+    qmail::PROGRAMS,
+    inject::PROGRAMS,
+    session::PROGRAMS,
+    remote::PROGRAMS,
+    serial::PROGRAMS,
+    start::PROGRAMS,
+    ucspi::PROGRAMS,
+    users::PROGRAMS,
 ];
 
 fn main() {
@@ -46,12 +54,16 @@ fn dispatch(args: &[OsString]) -> i32 {
     }
 }
 
+fn programs() -> impl Iterator<Item = &'static (&'static str, Program)> {
+    ROOMS.iter().flat_map(|room| room.iter())
+}
+
 fn find(name: Option<&str>) -> Option<Program> {
-    PROGRAMS.iter().find(|(known, _)| Some(*known) == name).map(|(_, program)| *program)
+    programs().find(|(known, _)| Some(*known) == name).map(|(_, program)| *program)
 }
 
 fn usage() -> i32 {
-    let names: Vec<&str> = PROGRAMS.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = programs().map(|(name, _)| *name).collect();
     let mut err = std::io::stderr().lock();
     let _ = writeln!(err, "postino-compat: usage: postino-compat PROGRAM [argument ...]\nprograms: {}", names.join(" "));
     exit::USAGE
