@@ -6,6 +6,7 @@ mod fatal;
 mod home;
 mod inject;
 mod qmail;
+mod qq;
 mod remote;
 mod serial;
 mod session;
