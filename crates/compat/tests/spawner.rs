@@ -92,6 +92,7 @@ fn settings(home: &Path) -> Settings {
         minuid: 100,
         concurrency: 10,
         timeout: Duration::from_secs(60),
+        remote: None,
         limits: ChildLimits { memory_bytes: 1 << 30, processes: 0, file_bytes: 1 << 20, gain: PrivilegeGain::Refused },
     }
 }

@@ -5,7 +5,7 @@ use postino_ports::BoxFuture;
 use postino_ports::body::Body;
 use postino_ports::spawn::{ChildForward, ChildReport, LocalDelivery, Spawn};
 use postino_types::exit;
-use postino_types::spawn_frame::{PACKET_BYTES_MAX, REPORT_BYTES_MAX, Report, Request, report_packet};
+use postino_types::spawn_frame::{Kind, PACKET_BYTES_MAX, REPORT_BYTES_MAX, Report, Request, report_packet};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
@@ -77,11 +77,16 @@ impl SpawnLink {
         let _ = closed.wait_for(|&gone| gone).await;
     }
 
-    async fn run(&self, delivery: LocalDelivery) -> Result<ChildReport, &'static str> {
+    /// Runs `qmail-remote` for one recipient (`local`: the whole address); trouble is exit 111. The report keeps its NULs.
+    pub async fn run_remote(&self, delivery: LocalDelivery) -> ChildReport {
+        self.run(Kind::Remote, delivery).await.unwrap_or_else(trouble)
+    }
+
+    async fn run(&self, kind: Kind, delivery: LocalDelivery) -> Result<ChildReport, &'static str> {
         let slot = Arc::clone(&self.shared.slots).acquire_owned().await.map_err(|_| GONE)?;
         let shared = Arc::clone(&self.shared);
         // Copying the message and a full socket may block.
-        let sent = tokio::task::spawn_blocking(move || shared.send(&delivery)).await;
+        let sent = tokio::task::spawn_blocking(move || shared.send(kind, &delivery)).await;
         let (answer, cleanup) = sent.map_err(|_| "Unable to hand the message to the spawner. (#4.3.0)\n")??;
         let report = answer.await.map_err(|_| GONE);
         drop(cleanup);
@@ -94,12 +99,12 @@ const GONE: &str = "The spawner is gone. (#4.3.0)\n";
 
 impl Spawn for SpawnLink {
     fn run_local(&self, delivery: LocalDelivery) -> BoxFuture<'_, ChildReport> {
-        Box::pin(async move {
-            let trouble =
-                |text: &str| ChildReport { exit: exit::SOFT, text: text.as_bytes().to_vec(), forwards: Vec::new(), uid: u32::MAX };
-            self.run(delivery).await.unwrap_or_else(trouble)
-        })
+        Box::pin(async move { self.run(Kind::Local, delivery).await.unwrap_or_else(trouble) })
     }
+}
+
+fn trouble(text: &str) -> ChildReport {
+    ChildReport { exit: exit::SOFT, text: text.as_bytes().to_vec(), forwards: Vec::new(), uid: u32::MAX }
 }
 
 /// Forgets a request whose caller has gone.
@@ -121,12 +126,13 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn send(self: Arc<Self>, delivery: &LocalDelivery) -> Result<(oneshot::Receiver<ChildReport>, Cleanup), &'static str> {
+    fn send(self: Arc<Self>, kind: Kind, delivery: &LocalDelivery) -> Result<(oneshot::Receiver<ChildReport>, Cleanup), &'static str> {
         let message = message_file(&delivery.prepend, &delivery.body, &self.directory)
             .map_err(|_| "Unable to copy the message for delivery. (#4.3.0)\n")?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let request = Request {
             id,
+            kind,
             local: delivery.local.clone(),
             host: delivery.host.clone(),
             sender: delivery.sender.clone(),

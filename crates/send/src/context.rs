@@ -12,6 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, OnceCell};
 
+/// Whose habits the scheduler has where they differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// Postino's: a failure is told when its pass is over.
+    #[default]
+    Native,
+    /// qmail-send's: failures are told in one bounce when the message is finished, and the log shows qmail-queue's pid.
+    Qmail,
+}
+
 /// The ports and facts the scheduler works with.
 pub struct Parts {
     /// The queue.
@@ -28,6 +38,8 @@ pub struct Parts {
     pub events: Arc<dyn Events>,
     /// Our uid, for `uid` in the log where no other is known.
     pub uid: u32,
+    /// Whose habits.
+    pub profile: Profile,
 }
 
 /// Shared by the loop and its tasks.

@@ -69,6 +69,8 @@ pub(crate) struct Flight {
     pub(crate) held: Vec<Ended>,
     /// Pending recipients that this pass leaves alone.
     pub(crate) later: Vec<Later>,
+    /// The pass that is being settled leaves nobody pending.
+    pub(crate) finishes: bool,
     /// A settlement is under way.
     pub(crate) settling: bool,
     /// A settlement of this pass was made: the queue must hear of its end.
@@ -89,6 +91,7 @@ impl Flight {
             delivered: Vec::new(),
             held: Vec::new(),
             later: Vec::new(),
+            finishes: false,
             settling: false,
             was_settled: false,
         }

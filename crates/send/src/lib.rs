@@ -14,7 +14,7 @@ mod schedule;
 mod settle;
 mod trusted;
 
-pub use context::Parts;
+pub use context::{Parts, Profile};
 
 use context::Context;
 use std::sync::Arc;

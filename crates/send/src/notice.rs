@@ -3,7 +3,7 @@
 
 use crate::context::Context;
 use crate::flight::Ended;
-use crate::settle::Plan;
+use crate::settle::{Plan, Telling, UNTOLD};
 use bytes::Bytes;
 use postino_control::Config;
 use postino_control::resolved::BounceFormat;
@@ -14,7 +14,9 @@ use postino_policy::{make_recipient, retry, strip_virtual_prefix, verp};
 use postino_ports::body::Body;
 use postino_ports::event::Event;
 use postino_ports::queue::{BodyWriter, NewBody, NewEntry, NewMessage, SettleError};
-use postino_types::{Address, BodyKind, Channel, DeliveryOutcome, DsnWish, EnhancedStatus, Envelope, Origin, Recipient, Ret, ReversePath};
+use postino_types::{
+    Address, BodyKind, Channel, DeliveryOutcome, DsnWish, EnhancedStatus, Envelope, Origin, Recipient, RecipientState, Ret, ReversePath,
+};
 
 /// RFC 3461 leaves the delay to us; four hours is what users are used to.
 const DELAY_TOLD_AFTER_S: i64 = 4 * 3600;
@@ -51,13 +53,13 @@ type Fact = (Action, EnhancedStatus, String);
 /// Makes the notices that a plan calls for.
 pub(crate) async fn make(context: &Context, plan: &Plan, tries: u32) -> Result<Notices, SettleError> {
     let mut notices = Notices::default();
-    let calls = plan.ended.iter().any(|ended| calls_for_notice(plan, ended));
-    if !calls {
+    let config = context.config();
+    let mut failed = untold(plan, &config);
+    if failed.is_empty() && !plan.ended.iter().any(|ended| calls_for_notice(plan, ended)) {
         return Ok(notices);
     }
-    let config = context.config();
     let lines = |pick: fn(&Plan, &Ended) -> Option<Fact>| lines(plan, &config, pick);
-    let failed = lines(failure);
+    failed.extend(lines(failure));
     if !failed.is_empty() {
         match failure_addressee(&config, &plan.entry.envelope.sender) {
             Addressee::Nobody => notices.triple_bounce = true,
@@ -99,6 +101,9 @@ fn recipient<'a>(plan: &'a Plan, ended: &Ended) -> Option<&'a Recipient> {
 
 fn failure(plan: &Plan, ended: &Ended) -> Option<Fact> {
     let DeliveryOutcome::Failed { status, detail } = &ended.outcome else { return None };
+    if plan.telling == Telling::AtTheEnd {
+        return None;
+    }
     recipient(plan, ended)?.notify.wants_failure().then(|| (Action::Failed, status.enhanced(), detail.clone()))
 }
 
@@ -132,17 +137,34 @@ fn success(plan: &Plan, ended: &Ended) -> Option<Fact> {
     }
 }
 
-fn lines(plan: &Plan, config: &Config, pick: fn(&Plan, &Ended) -> Option<Fact>) -> Vec<Line> {
-    let line = |ended: &Ended| {
-        let (action, status, text) = pick(plan, ended)?;
-        let routed = &recipient(plan, ended)?.routed;
-        let address = match routed.channel {
-            Channel::Local => strip_virtual_prefix(config, &routed.address),
-            Channel::Remote => routed.address.clone(),
-        };
-        Some(Line { index: ended.index, address, action, status, text })
+/// Failures of earlier passes that were left for the end, oldest first.
+fn untold(plan: &Plan, config: &Config) -> Vec<Line> {
+    if plan.telling != Telling::All {
+        return Vec::new();
+    }
+    let mut found: Vec<(postino_types::Time, Line)> = Vec::new();
+    for (index, (state, recipient)) in plan.entry.states.iter().zip(&plan.entry.envelope.recipients).enumerate() {
+        let RecipientState::Failed { at, status, detail } = state else { continue };
+        let Some(text) = detail.strip_prefix(UNTOLD).filter(|_| recipient.notify.wants_failure()) else { continue };
+        let fact = (Action::Failed, status.enhanced(), text.to_owned());
+        found.push((*at, line(config, index, recipient, fact)));
+    }
+    found.sort_by_key(|(at, _)| at.0);
+    found.into_iter().map(|(_, line)| line).collect()
+}
+
+fn line(config: &Config, index: usize, recipient: &Recipient, (action, status, text): Fact) -> Line {
+    let routed = &recipient.routed;
+    let address = match routed.channel {
+        Channel::Local => strip_virtual_prefix(config, &routed.address),
+        Channel::Remote => routed.address.clone(),
     };
-    plan.ended.iter().filter_map(line).collect()
+    Line { index, address, action, status, text }
+}
+
+fn lines(plan: &Plan, config: &Config, pick: fn(&Plan, &Ended) -> Option<Fact>) -> Vec<Line> {
+    let told = |ended: &Ended| Some(line(config, ended.index, recipient(plan, ended)?, pick(plan, ended)?));
+    plan.ended.iter().filter_map(told).collect()
 }
 
 /// Who hears of a failure.

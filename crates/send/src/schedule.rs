@@ -3,7 +3,7 @@
 
 mod pass;
 
-use crate::context::Context;
+use crate::context::{Context, Profile};
 use crate::destination::{Caps, Destinations, LetGo, Meeting};
 use crate::flight::{Attempt, Ended, Flight, Seed};
 use crate::job::{self, JobReport, Order};
@@ -296,7 +296,10 @@ impl Run {
         for id in ids {
             self.abandon_unstarted(id, &moment);
         }
-        self.tell_status();
+        // qmail-send tells a status only when a delivery starts or ends.
+        if self.context.parts.profile == Profile::Native {
+            self.tell_status();
+        }
     }
 }
 

@@ -27,12 +27,28 @@ pub(crate) enum PassEnd {
     Releases(Time),
 }
 
+/// Which failures a settlement tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Telling {
+    /// Its own.
+    Now,
+    /// None; they are marked for the last one.
+    AtTheEnd,
+    /// Its own and those that were marked before: it is the last one.
+    All,
+}
+
+/// Begins the report of a failure that nobody was told of yet. Part of the state, so that it survives a restart and a change of the profile.
+pub(crate) const UNTOLD: char = '\u{1}';
+
 /// What is to be recorded.
 pub(crate) struct Plan {
     pub(crate) entry: Arc<QueueEntry>,
     pub(crate) body: SharedBody,
     pub(crate) ended: Vec<Ended>,
     pub(crate) end: PassEnd,
+    /// Which failures are told with it.
+    pub(crate) telling: Telling,
     /// Wall time of the end: stamped on states, births of new messages.
     pub(crate) now: Time,
     /// The entry's believed age, seconds: for delay notices.
@@ -127,6 +143,9 @@ impl Plan {
         let keep = |detail: &str| cut(detail, DETAIL_BYTES_MAX).to_owned();
         match &ended.outcome {
             DeliveryOutcome::Delivered { detail, .. } => RecipientState::Delivered { at: self.now, detail: keep(detail) },
+            DeliveryOutcome::Failed { status, detail } if self.telling == Telling::AtTheEnd => {
+                RecipientState::Failed { at: self.now, status: *status, detail: format!("{UNTOLD}{}", keep(detail)) }
+            }
             DeliveryOutcome::Failed { status, detail } => RecipientState::Failed { at: self.now, status: *status, detail: keep(detail) },
             DeliveryOutcome::Deferred { status, detail, .. } => {
                 let (before, told) = self.before(ended.index);

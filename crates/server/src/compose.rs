@@ -42,7 +42,7 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
     let temporary = config.home.join("queue");
     let live = Live::new(config);
     let directory: Arc<dyn Directory> = Arc::new(postino_directory::VpopmailDirectory::new(live.clone(), Arc::clone(&clock)));
-    let spawn = SpawnLink::start(link, live.get().concurrency_local, &temporary).context("the link to the spawner")?;
+    let spawn = SpawnLink::start(link, spawned_at_once(&live.get()), &temporary).context("the link to the spawner")?;
     let local_ports = postino_local::mailbox::Ports {
         directory: Arc::clone(&directory),
         spawn: Arc::new(spawn.clone()),
@@ -59,7 +59,9 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
     })
     .context("remote delivery")?;
     let remote = Arc::new(remote);
-    let deliver_remote: Arc<dyn postino_ports::deliver::Deliver> = remote.clone();
+    let engine = crate::qmail::engine().is_some();
+    let deliver_remote: Arc<dyn postino_ports::deliver::Deliver> =
+        if engine { Arc::new(crate::qmail_remote::QmailRemote(spawn.clone())) } else { remote.clone() };
     let scheduler = Arc::new(postino_send::Scheduler::new(postino_send::Parts {
         queue: Arc::clone(&queue),
         local,
@@ -67,10 +69,16 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
         config: live.clone(),
         clock: Arc::clone(&clock),
         events: Arc::clone(&events),
-        uid: rustix::process::geteuid().as_raw(),
+        uid: crate::qmail::log_uid().unwrap_or_else(|| rustix::process::geteuid().as_raw()),
+        profile: if engine { postino_send::Profile::Qmail } else { postino_send::Profile::Native },
     }));
     let maildrops: Arc<dyn Maildrops> = Arc::new(postino_store::MaildirStore::new(Arc::clone(&clock)));
     Ok(House { live, clock, events, store, queue, directory, dns, maildrops, tls, scheduler, spawn, remote })
+}
+
+/// The engine under qmail's names has the spawner run remote deliveries too.
+fn spawned_at_once(config: &Config) -> usize {
+    if crate::qmail::engine().is_some() { config.concurrency_local + config.concurrency_remote } else { config.concurrency_local }
 }
 
 /// A smarthost that gets a password must show a certificate that the system trusts.

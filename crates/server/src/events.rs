@@ -23,7 +23,9 @@ impl EventSink {
         use std::io::IsTerminal as _;
         let writer = LogWriter::to_stderr();
         let terminal = std::io::stderr().is_terminal();
-        let level = tracing_subscriber::filter::LevelFilter::INFO;
+        use tracing_subscriber::filter::LevelFilter;
+        // qmail-send's log has its own lines only.
+        let level = if crate::qmail::engine().is_some() { LevelFilter::ERROR } else { LevelFilter::INFO };
         let base = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(writer.clone());
         // A second installation (tests) keeps the first subscriber.
         let _ = match format {
@@ -36,6 +38,11 @@ impl EventSink {
     /// Writes what is still in memory.
     pub(crate) fn finish(&self) {
         self.writer.finish();
+    }
+
+    /// Writes one line as it is.
+    pub(crate) fn line(&self, line: &str) {
+        self.writer.append(line.as_bytes());
     }
 
     fn qmail_line(&self, event: &Event<'_>) {
@@ -57,10 +64,13 @@ impl EventSink {
                 let tail = if *exiting { " exitasap" } else { "" };
                 writeln!(line, "status: local {local}/{local_max} remote {remote}/{remote_max}{tail}")
             }
+            // In the engine the bounce's own `info` line names our pid, as its Received line does.
+            Event::Bounced { id, .. } if crate::qmail::engine().is_some() => writeln!(line, "bounce msg {id} qp {}", std::process::id()),
             Event::Bounced { id, bounce } => writeln!(line, "bounce msg {id} qp {bounce}"),
             Event::TripleBounce { id } => writeln!(line, "triple bounce: discarding bounce/{id}"),
             Event::Ended { id } => writeln!(line, "end msg {id}"),
             Event::Warning { what, detail } => writeln!(line, "warning: {what}: {detail}"),
+            Event::Alert { what, detail: "" } => writeln!(line, "alert: {what}"),
             Event::Alert { what, detail } => writeln!(line, "alert: {what}: {detail}"),
             Event::SessionEnded { .. } | Event::Refused { .. } | Event::Login { .. } => Ok(()),
         };

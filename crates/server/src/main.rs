@@ -12,6 +12,8 @@ mod http;
 mod inject;
 mod log_writer;
 mod metrics;
+mod qmail;
+mod qmail_remote;
 mod sandbox;
 mod service_manager;
 mod supervise;
@@ -28,6 +30,10 @@ fn main() {
     let _ = rustix::thread::set_name(c"postino");
     // Rust ignores SIGPIPE, so a closed reader of our output is an error, not a death; SIGXFSZ likewise must be an error of write(2).
     ignore_file_size_signal();
+    let called = std::env::args_os().next().unwrap_or_default();
+    if std::path::Path::new(&called).file_name().is_some_and(|name| name == qmail::NAME) {
+        std::process::exit(qmail::main());
+    }
     std::process::exit(cli::run());
 }
 

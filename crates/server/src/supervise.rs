@@ -93,9 +93,13 @@ fn own_program(word: &str) -> Command {
     command.arg0("postino").arg(word);
     for (name, _) in std::env::vars_os() {
         // The children need no word of our environment.
-        if name != "POSTINO_HOME" && name != "RUST_BACKTRACE" && name != "PATH" {
+        let engines = name == "QMAILREMOTE" && crate::qmail::engine().is_some();
+        if !engines && name != "POSTINO_HOME" && name != "RUST_BACKTRACE" && name != "PATH" {
             command.env_remove(&name);
         }
+    }
+    if let Some(delivery) = crate::qmail::engine() {
+        command.env(crate::qmail::ENV, delivery);
     }
     command
 }

@@ -51,7 +51,9 @@ pub(crate) fn main(home: &Path) -> anyhow::Result<i32> {
     if nix::unistd::setuid(nix::unistd::Uid::from_raw(0)).is_ok() {
         bail!("the worker could become root again; refusing to serve");
     }
-    let loaded = crate::cli::load_quietly(home)?;
+    crate::qmail::inherit();
+    let mut loaded = crate::cli::load_quietly(home)?;
+    crate::qmail::adapt(&mut loaded.config);
     let variable =
         |name: &str| std::env::var(name).with_context(|| format!("{name} is missing; `postino worker` is started by `postino serve`"));
     let bound = bind::inherited(&variable(supervise::ENV_LISTENERS)?)?;
@@ -72,7 +74,9 @@ pub(crate) fn run(parts: Parts) -> anyhow::Result<i32> {
     let config = &parts.loaded.config;
     let sink = Arc::new(EventSink::install(config.server.log, Arc::clone(&metrics)));
     let events: Arc<dyn Events> = sink.clone();
-    for warning in &parts.loaded.warnings {
+    let engine = crate::qmail::engine().is_some();
+    // qmail-send says nothing of them; `postino check` does.
+    for warning in parts.loaded.warnings.iter().filter(|_| !engine) {
         events.emit(&Event::Warning { what: "configuration", detail: &warning.to_string() });
     }
     let lacking = sandbox::apply(config.server.sandbox, &needs(config)).map_err(anyhow::Error::msg)?;
@@ -88,8 +92,15 @@ pub(crate) fn run(parts: Parts) -> anyhow::Result<i32> {
         .context("cannot start the runtime")?;
     let result = runtime.block_on(serve(parts, metrics, events));
     runtime.shutdown_timeout(Duration::from_secs(1));
+    if engine {
+        match &result {
+            Ok(0) => sink.line("status: exiting\n"),
+            Ok(_) => {}
+            Err(error) => sink.line(&format!("alert: cannot start: {error:#}\n")),
+        }
+    }
     sink.finish();
-    result
+    if engine { Ok(result.unwrap_or(111)) } else { result }
 }
 
 /// What the file system must still offer.
@@ -303,6 +314,10 @@ fn reload(house: &House, limits: &ConnectionLimits, throttle: &LoginThrottle) ->
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         lines.join("; ")
     })?;
+    if crate::qmail::engine().is_some() {
+        house.live.set(crate::qmail::reread(&old, loaded.config));
+        return Ok(());
+    }
     let identities = compose::identities(&loaded.config, &[], house.clock.now()).map_err(|e| format!("{e:#}"))?;
     house.tls.reload(&identities).map_err(|e| e.to_string())?;
     limits.set_per_address(loaded.config.server.limits.connections_per_address);
@@ -347,7 +362,7 @@ async fn wait(
                 }
             }
             () = &mut failed => return Ok(dead(house, "the queue's database")),
-            () = &mut spawner_gone => return Ok(dead(house, "the spawner")),
+            () = &mut spawner_gone => return Ok(lost_spawner(house)),
             _ = pulse.tick() => {
                 if scheduler.is_finished() {
                     return Ok(dead(house, "the scheduler"));
@@ -358,6 +373,14 @@ async fn wait(
             }
         }
     }
+}
+
+fn lost_spawner(house: &House) -> i32 {
+    if crate::qmail::engine().is_none() {
+        return dead(house, "the spawner");
+    }
+    house.events.emit(&Event::Alert { what: "oh no! lost spawn connection! dying...", detail: "" });
+    111
 }
 
 /// Tells that a part ended which cannot be done without; the exit code for the service manager.

@@ -36,6 +36,15 @@ pub enum PrivilegeGain {
     Allowed,
 }
 
+/// How the engine under qmail's names delivers to other hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteProgram {
+    /// `qmail-remote`, or what QMAILREMOTE names.
+    pub program: PathBuf,
+    /// Who runs it when we are root.
+    pub ids: Ids,
+}
+
 /// The spawner's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -53,6 +62,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// Longest delivery.
     pub timeout: Duration,
+    /// The program for other hosts; `None` (always under `postino serve`): such requests are refused.
+    pub remote: Option<RemoteProgram>,
     /// The child's own limits.
     pub limits: ChildLimits,
 }

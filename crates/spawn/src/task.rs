@@ -3,7 +3,7 @@
 
 use crate::settings::Settings;
 use crate::user::{self, Refusal, User};
-use postino_types::spawn_frame::{Forward, REPORT_BYTES_MAX, Report, Request, TEXT_BYTES_MAX, decode_forwards};
+use postino_types::spawn_frame::{Forward, Kind, REPORT_BYTES_MAX, Report, Request, TEXT_BYTES_MAX, decode_forwards};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const ANSWER_BYTES_MAX: usize = 8192;
 /// Longest lookup.
 const LOOKUP: Duration = Duration::from_secs(60);
+/// Longest conversation of qmail-remote, which has time limits of its own.
+const REMOTE: Duration = Duration::from_secs(86_400);
 /// The uid reported when no child ran.
 const NO_UID: u32 = u32::MAX;
 
@@ -32,6 +34,8 @@ enum Stage {
         /// The user's uid.
         uid: u32,
     },
+    /// `qmail-remote`.
+    Remote,
 }
 
 /// How far a task has come.
@@ -63,6 +67,10 @@ impl Task {
         let stat = rustix::fs::fstat(&message).map_err(|_| user::SYSTEM)?;
         if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
             return Err(user::SYSTEM);
+        }
+        if request.kind == Kind::Remote {
+            let process = remote(&request, &message, settings)?;
+            return Ok(Self { request, message, stage: Stage::Remote, process, deadline: Instant::now() + REMOTE, late: false });
         }
         if let Some(user) = assigned(settings, &request.local)? {
             let process = deliver(&request, &message, &user, settings)?;
@@ -103,6 +111,7 @@ impl Task {
         self.process.read(); // what was written before the exit
         match self.stage {
             Stage::Delivery { uid } => Progress::Ended(self.finish(uid)),
+            Stage::Remote => Progress::Ended(self.finish_remote()),
             Stage::Lookup => match self.after_lookup(settings) {
                 Ok(()) => Progress::Running,
                 Err(refusal) => Progress::Ended(report(refusal)),
@@ -129,6 +138,16 @@ impl Task {
         self.stage = Stage::Delivery { uid: user.uid };
         self.deadline = Instant::now() + settings.timeout;
         Ok(())
+    }
+
+    /// qmail-remote's records, NULs and all; the worker reads them.
+    fn finish_remote(&mut self) -> Report {
+        let text = std::mem::take(&mut self.process.text);
+        match (self.late, self.process.status.and_then(|status| status.code())) {
+            (true, _) => report_as(user::TIMEOUT, NO_UID),
+            (false, Some(exit)) => Report { exit, uid: NO_UID, text, forwards: Vec::new() },
+            (false, None) => report_as(user::REMOTE_CRASHED, NO_UID),
+        }
     }
 
     fn finish(&mut self, uid: u32) -> Report {
@@ -206,6 +225,20 @@ fn deliver(request: &Request, message: &OwnedFd, user: &User, settings: &Setting
         command.uid(user.uid).gid(user.gid);
     }
     Process::start(command, TEXT_BYTES_MAX).map_err(|_| user::RUN)
+}
+
+/// Starts `qmail-remote host sender recipient`.
+fn remote(request: &Request, message: &OwnedFd, settings: &Settings) -> Result<Process, Refusal> {
+    let remote = settings.remote.as_ref().ok_or(user::RUN_REMOTE)?;
+    let mut command = clean(remote.program.as_os_str(), &[], settings);
+    for word in [&request.host, &request.sender, &request.local] {
+        command.arg(OsStr::from_bytes(word));
+    }
+    command.stdin(message.try_clone().map_err(|_| user::SYSTEM)?).current_dir(&settings.home).process_group(0);
+    if rustix::process::geteuid().is_root() {
+        command.uid(remote.ids.uid).gid(remote.ids.gid);
+    }
+    Process::start(command, TEXT_BYTES_MAX).map_err(|_| user::RUN_REMOTE)
 }
 
 /// A command whose environment is built from nothing: what the spawner inherited from its starter is no user's business.

@@ -45,7 +45,9 @@ pub(crate) const LOW_UID: Refusal = refuse("Not allowed to perform deliveries fo
 pub(crate) const OTHER_UID: Refusal = refuse("Unable to deliver for another user without root. (#4.3.5)\n");
 pub(crate) const GETPW: Refusal = refuse("Unable to run qmail-getpw.\n");
 pub(crate) const RUN: Refusal = refuse("Unable to run qmail-local.\n");
+pub(crate) const RUN_REMOTE: Refusal = refuse("Unable to run qmail-remote.\n");
 pub(crate) const TIMEOUT: Refusal = refuse("Delivery took too long and was stopped. (#4.3.0)\n");
+pub(crate) const REMOTE_CRASHED: Refusal = refuse("qmail-remote crashed.\n");
 pub(crate) const CRASHED: Refusal = refuse("qmail-local crashed.\n");
 
 /// Reads the answer of the lookup: user, uid, gid, home, dash, ext, each ended by NUL (the last NUL may be missing).
@@ -99,6 +101,7 @@ mod tests {
             minuid: 100,
             concurrency: 1,
             timeout: Duration::from_secs(1),
+            remote: None,
             limits: ChildLimits { memory_bytes: 0, processes: 0, file_bytes: 0, gain: PrivilegeGain::Refused },
         }
     }

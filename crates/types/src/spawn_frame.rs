@@ -13,6 +13,7 @@ pub const ADDRESSES_MAX: usize = 100_000;
 pub const TEXT_BYTES_MAX: usize = 10_000;
 
 const REQUEST_MAGIC: &[u8; 4] = b"PSQ1";
+const REMOTE_REQUEST_MAGIC: &[u8; 4] = b"PSQ2";
 const REPORT_MAGIC: &[u8; 4] = b"PSR1";
 const PACKET_HEADER_BYTES: usize = 13;
 
@@ -33,11 +34,23 @@ pub enum FrameError {
     TooLong,
 }
 
+/// What a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// A delivery to an account of this machine: `qmail-local`.
+    #[default]
+    Local,
+    /// A delivery to another host by `qmail-remote`: `local` is the whole recipient, `host` where to. Only the engine under qmail's names asks so.
+    Remote,
+}
+
 /// What the worker asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Request {
     /// Chosen by the worker, repeated in the report.
     pub id: u64,
+    /// Which child.
+    pub kind: Kind,
     /// Local part.
     pub local: Vec<u8>,
     /// Host.
@@ -77,7 +90,10 @@ impl Request {
     pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
         let fields = [&self.local, &self.host, &self.sender, &self.default_delivery];
         let mut out = Vec::with_capacity(64 + fields.iter().map(|f| f.len() + 4).sum::<usize>());
-        out.extend_from_slice(REQUEST_MAGIC);
+        out.extend_from_slice(match self.kind {
+            Kind::Local => REQUEST_MAGIC,
+            Kind::Remote => REMOTE_REQUEST_MAGIC,
+        });
         out.extend_from_slice(&self.id.to_le_bytes());
         for field in fields {
             refuse_nul(field)?;
@@ -91,14 +107,18 @@ impl Request {
         if packet.len() > PACKET_BYTES_MAX {
             return Err(FrameError::TooLong);
         }
-        let mut rest = packet.strip_prefix(REQUEST_MAGIC).ok_or(FrameError::Magic)?;
+        let (kind, mut rest) = match (packet.strip_prefix(REQUEST_MAGIC), packet.strip_prefix(REMOTE_REQUEST_MAGIC)) {
+            (Some(rest), _) => (Kind::Local, rest),
+            (None, Some(rest)) => (Kind::Remote, rest),
+            (None, None) => return Err(FrameError::Magic),
+        };
         let id = take_u64(&mut rest)?;
         let mut field = || -> Result<Vec<u8>, FrameError> {
             let bytes = take(&mut rest)?;
             refuse_nul(bytes)?;
             Ok(bytes.to_vec())
         };
-        let request = Self { id, local: field()?, host: field()?, sender: field()?, default_delivery: field()? };
+        let request = Self { id, kind, local: field()?, host: field()?, sender: field()?, default_delivery: field()? };
         if rest.is_empty() { Ok(request) } else { Err(FrameError::Length) }
     }
 }
@@ -252,6 +272,7 @@ mod tests {
 
     fn request() -> Request {
         Request {
+            kind: Kind::Local,
             id: 7,
             local: b"joe-x".to_vec(),
             host: b"h.test".to_vec(),

@@ -2,12 +2,13 @@
 //! attempt. Part of the loop.
 
 use super::Run;
+use crate::context::Profile;
 use crate::destination::{Admission, Role};
 use crate::flight::{Attempt, Ended, Flight, Life, Seed, is_fresh, pending};
 use crate::lane::Turn;
 use crate::notice::delay_is_due;
 use crate::remembered::Later;
-use crate::settle::{self, PassEnd, Plan, SettleReport};
+use crate::settle::{self, PassEnd, Plan, SettleReport, Telling};
 use crate::trusted::Moment;
 use postino_policy::retry;
 use postino_ports::event::Event;
@@ -75,9 +76,19 @@ impl Run {
             id: entry.id,
             bytes: entry.body_bytes.saturating_add(entry.prepend.len() as u64),
             sender: &report(entry.envelope.sender.as_bytes()),
-            pid: self.context.pid,
+            pid: self.injector(entry),
             uid,
         });
+    }
+
+    /// The pid in the log: in qmail's profile that of the qmail-queue that wrote the first line, else ours.
+    fn injector(&self, entry: &QueueEntry) -> u32 {
+        let written = || {
+            let digits = entry.prepend.strip_prefix(b"Received: (qmail ")?.split(|&b| b == b' ').next()?;
+            std::str::from_utf8(digits).ok()?.parse().ok()
+        };
+        let native = self.context.parts.profile == Profile::Native;
+        if native { self.context.pid } else { written().unwrap_or(self.context.pid) }
     }
 
     /// Cuts the pending recipients into jobs: one for each local recipient, one for each group of a remote destination.
@@ -187,6 +198,7 @@ impl Run {
         flight.settling = true;
         let mut ended = std::mem::take(&mut flight.delivered);
         ended.append(&mut flight.held);
+        flight.finishes = flight.later.is_empty() && !ended.iter().any(|e| matches!(e.outcome, DeliveryOutcome::Deferred { .. }));
         let next = self.next_pass(id, &ended, moment);
         self.settle(id, ended, PassEnd::Releases(next), moment);
     }
@@ -233,7 +245,12 @@ impl Run {
         let Some(flight) = self.flights.get_mut(&id) else { return };
         flight.was_settled = true;
         let age_s = moment.trusted.secs_since(self.remembered.birth(&flight.entry, moment));
-        let plan = Plan { entry: flight.entry.clone(), body: flight.body.clone(), ended, end, now: moment.wall, age_s };
+        let telling = match (self.context.parts.profile, flight.finishes) {
+            (_, true) => Telling::All,
+            (Profile::Native, false) => Telling::Now,
+            (Profile::Qmail, false) => Telling::AtTheEnd,
+        };
+        let plan = Plan { entry: flight.entry.clone(), body: flight.body.clone(), ended, end, telling, now: moment.wall, age_s };
         self.settlements.spawn(settle::carry_out(self.context.clone(), plan, self.shutdown.clone()));
     }
 

@@ -388,6 +388,7 @@ impl House {
             clock: clock.clone(),
             events: log.clone(),
             uid: 7,
+            profile: crate::Profile::default(),
         };
         let scheduler = Arc::new(Scheduler::new(parts));
         let (stop, heard) = watch::channel(false);

@@ -8,6 +8,8 @@ mod queue;
 mod serve;
 mod setup;
 
+pub(crate) use serve::raise_limits;
+
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 

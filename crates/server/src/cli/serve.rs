@@ -54,7 +54,7 @@ pub(crate) fn serve(loaded: &Loaded, greeting: Option<String>) -> anyhow::Result
 }
 
 /// The worker and its connections need descriptors; the soft limit is often 1024.
-fn raise_limits() {
+pub(crate) fn raise_limits() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let wanted = hard.min(65536);
@@ -65,7 +65,13 @@ fn raise_limits() {
 
 /// The spawner process: its socket is standard input.
 pub(crate) fn spawner(place: &Place) -> anyhow::Result<i32> {
-    let config = super::load_quietly(&place.home())?.config;
+    crate::qmail::inherit();
+    let mut config = super::load_quietly(&place.home())?.config;
+    crate::qmail::adapt(&mut config);
+    if crate::qmail::engine().is_some() {
+        // Where qmail's users look for it.
+        let _ = rustix::thread::set_name(c"qmail-lspawn");
+    }
     crate::worker::die_with_parent();
     let socket = postino_spawn::socket_from_stdin().context("the spawner's socket")?;
     postino_spawn::serve(socket, &settings(&config)).context("spawner")?;
@@ -76,14 +82,18 @@ fn settings(config: &postino_control::Config) -> Settings {
     let own = |word: &str| vec!["/proc/self/exe".into(), word.into()];
     let programs = &config.server.programs;
     let nobody = nix::unistd::User::from_name("qmailp").ok().flatten().or_else(|| nix::unistd::User::from_name("nobody").ok().flatten());
+    let nobody = nobody.map_or(Ids { uid: 65534, gid: 65534 }, |u| Ids { uid: u.uid.as_raw(), gid: u.gid.as_raw() });
+    let remote = crate::qmail::remote_program(config, nobody);
+    let concurrency = if remote.is_some() { config.concurrency_local + config.concurrency_remote } else { config.concurrency_local };
     Settings {
         home: config.home.clone(),
         child: own(postino_local::CHILD_WORD),
         getpw: own(postino_local::GETPW_WORD),
-        getpw_ids: nobody.map_or(Ids { uid: 65534, gid: 65534 }, |u| Ids { uid: u.uid.as_raw(), gid: u.gid.as_raw() }),
+        getpw_ids: nobody,
         minuid: config.server.minuid,
-        concurrency: config.concurrency_local.max(1),
+        concurrency: concurrency.max(1),
         timeout: programs.timeout,
+        remote,
         limits: ChildLimits {
             memory_bytes: programs.memory_bytes,
             processes: programs.processes,

@@ -1,0 +1,120 @@
+//! The engine under its historical name: `qmail-send`, started by `qmail-start`, runs supervisor, spawner and worker of `serve` without listeners
+//! and with qmail-send's habits (log lines, one bounce a message, `qmail-remote` for other hosts). Called by `main`, asked by the parts.
+//! `postino serve` never has anything of this.
+
+use crate::control_socket::Client;
+use crate::service_manager::{Herald, MainProcess};
+use anyhow::Context;
+use nix::unistd::User;
+use postino_control::resolved::{BounceFormat, Log};
+use postino_control::{Config, Loaded};
+use postino_spawn::{Ids, RemoteProgram};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// The name that makes this program the engine.
+pub(crate) const NAME: &str = "qmail-send";
+/// How the supervisor tells its parts that they are the engine's; the value is qmail-start's default delivery instruction.
+pub(crate) const ENV: &str = "POSTINO_QMAIL_DELIVERY";
+/// qmail-send waits for its deliveries however long they take.
+const STOP_GRACE: Duration = Duration::from_secs(86_400);
+
+static ENGINE: OnceLock<OsString> = OnceLock::new();
+
+/// The default delivery instruction when this process belongs to the engine.
+pub(crate) fn engine() -> Option<&'static OsString> {
+    ENGINE.get()
+}
+
+/// For the parts that a supervisor started: takes its word for it.
+pub(crate) fn inherit() {
+    if let Some(delivery) = std::env::var_os(ENV) {
+        let _ = ENGINE.set(delivery);
+    }
+}
+
+/// The program; returns the exit code.
+pub(crate) fn main() -> i32 {
+    let _ = rustix::thread::set_name(c"qmail-send");
+    let _ = ENGINE.set(std::env::args_os().nth(1).unwrap_or_else(|| "./Mailbox".into()));
+    // The log's reader is at our standard output; the last words of a part that dies belong there too.
+    let _ = rustix::stdio::dup2_stderr(rustix::stdio::stdout());
+    let home = postino_control::home::choose(None);
+    let home = std::path::absolute(&home).unwrap_or(home);
+    start(&home).unwrap_or_else(|error| {
+        eprintln!("alert: cannot start: {error:#}");
+        111
+    })
+}
+
+fn start(home: &Path) -> anyhow::Result<i32> {
+    let control = home.join("control");
+    // The reasons are for `postino check` to tell: who reads this log knows the line.
+    let loaded = crate::cli::load_quietly(home).ok().filter(|_| control.join("me").is_file() || control.join("locals").is_file());
+    let mut loaded = loaded.context("unable to read controls")?;
+    adapt(&mut loaded.config);
+    if Client::connect(home).is_ok_and(|client| client.is_some()) {
+        anyhow::bail!("qmail-send is already running");
+    }
+    crate::cli::raise_limits();
+    let main = MainProcess::new(&loaded.config, None);
+    if nix::unistd::geteuid().is_root() { crate::supervise::run(&loaded.config, Vec::new(), main) } else { alone(loaded, main) }
+}
+
+/// Without root: everything under one uid, as `serve` does it.
+fn alone(loaded: Loaded, main: MainProcess) -> anyhow::Result<i32> {
+    crate::home::prepare(&loaded.config, None)?;
+    let (mut spawner, link) = crate::supervise::start_spawner(&loaded.config)?;
+    let result = crate::worker::run(crate::worker::Parts { loaded, bound: Vec::new(), link, herald: Herald::Main(main) });
+    let _ = spawner.kill();
+    let _ = spawner.wait();
+    result
+}
+
+/// The configuration as qmail-send would read it; nothing when this is not the engine.
+pub(crate) fn adapt(config: &mut Config) {
+    let Some(delivery) = engine() else { return };
+    config.defaultdelivery = delivery.as_bytes().to_vec();
+    config.bounceformat = BounceFormat::Qsbmf;
+    let server = &mut config.server;
+    server.log = Log::Qmail;
+    server.listeners.clear();
+    server.retry_interval_s = None;
+    server.stop_grace = server.stop_grace.max(STOP_GRACE);
+    // One qmail-remote a recipient, and no limit but concurrencyremote.
+    server.remote.recipients_max = 1;
+    server.remote.per_destination = config.concurrency_remote.max(1);
+    // A home without the account of `serve`: qmail's own.
+    if !exists(&server.user) && exists("qmails") {
+        server.user = "qmails".into();
+    }
+}
+
+/// SIGHUP: qmail-send rereads these two and nothing else.
+pub(crate) fn reread(old: &Config, new: Config) -> Config {
+    Config { locals: new.locals, virtualdomains: new.virtualdomains, ..old.clone() }
+}
+
+fn exists(name: &str) -> bool {
+    User::from_name(name).ok().flatten().is_some()
+}
+
+/// The uid that the log shows for bounces.
+pub(crate) fn log_uid() -> Option<u32> {
+    engine()?;
+    User::from_name("qmails").ok().flatten().map(|user| user.uid.as_raw())
+}
+
+/// The program for other hosts, as the spawner runs it: `QMAILREMOTE` or `bin/qmail-remote`, as `qmailr`.
+pub(crate) fn remote_program(config: &Config, nobody: Ids) -> Option<RemoteProgram> {
+    engine()?;
+    let program = std::env::var_os("QMAILREMOTE").filter(|name| !name.is_empty()).map(PathBuf::from);
+    let qmailr = User::from_name("qmailr").ok().flatten();
+    Some(RemoteProgram {
+        program: program.unwrap_or_else(|| config.home.join("bin/qmail-remote")),
+        ids: qmailr.map_or(nobody, |user| Ids { uid: user.uid.as_raw(), gid: user.gid.as_raw() }),
+    })
+}
