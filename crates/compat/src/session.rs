@@ -1,6 +1,9 @@
-//! Programs that speak with one client over descriptors 0 and 1: SMTP, QMTP, QMQP, POP3. Called by `main`; never listen.
+//! Programs that speak with one client over descriptors 0 and 1: SMTP, POP3. Called by `main`; never listen.
 
-use crate::Program;
+mod net;
+mod smtpd;
+
+use crate::{Program, home};
 
 /// The programs of this room.
-pub(crate) const PROGRAMS: &[(&str, Program)] = &[];
+pub(crate) const PROGRAMS: &[(&str, Program)] = &[("qmail-smtpd", |_| smtpd::run(&home::choose()))];

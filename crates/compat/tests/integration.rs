@@ -3,6 +3,7 @@
 
 mod programs;
 mod qmail_queue;
+mod session;
 mod spawner;
 
 use std::path::Path;

@@ -1,0 +1,170 @@
+//! The programs that speak with a client, held to the recorded sessions of the originals.
+
+use super::program;
+use serde_json::Value;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// Stands in for qmail-queue: keeps message and envelope.
+const KEEP: &str = "cat > message; exec 3<&1; cat <&3 | tr '\\000' '\\n' > envelope";
+
+fn script(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let control = home.path().join("control");
+    fs::create_dir(&control).unwrap();
+    fs::write(control.join("me"), "oracle.test\n").unwrap();
+    fs::write(control.join("rcpthosts"), "oracle.test\n").unwrap();
+    script(&home.path().join("bin/qmail-queue"), KEEP);
+    home
+}
+
+/// Says `input`, then ends, or waits for the program to end.
+fn talk(command: &mut Command, input: &[u8], ends: Ending) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    // A program that ends early does not read it all.
+    let writer = std::thread::spawn(move || {
+        let _ = stdin.write_all(&input);
+        matches!(ends, Ending::Silence).then_some(stdin)
+    });
+    let mut stdout = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+    let mut stderr = Vec::new();
+    child.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
+    let status = child.wait().unwrap();
+    drop(writer.join().unwrap());
+    Output { status, stdout, stderr }
+}
+
+#[derive(Clone, Copy)]
+enum Ending {
+    Eof,
+    Silence,
+}
+
+fn cases(beginnings: &[&str]) -> Vec<Value> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut cases: Vec<Value> =
+        fs::read_dir(folder).unwrap().map(|entry| serde_json::from_slice(&fs::read(entry.unwrap().path()).unwrap()).unwrap()).collect();
+    cases.retain(|case| beginnings.iter().any(|beginning| case["id"].as_str().unwrap().starts_with(beginning)));
+    cases.sort_by_key(|case| case["id"].to_string());
+    assert!(!cases.is_empty());
+    cases
+}
+
+fn set_up(case: &Value, home: &Path, command: &mut Command) {
+    for (name, value) in case["setup"].as_object().unwrap() {
+        if let Some(file) = name.strip_prefix("control/") {
+            let path = home.join("control").join(file);
+            match value.as_str() {
+                Some(text) => fs::write(path, text).unwrap(),
+                None => fs::remove_file(path).unwrap(),
+            }
+        }
+    }
+    if home.join("control/morercpthosts").try_exists().unwrap() {
+        assert!(program("qmail-newmrh", home).status().unwrap().success());
+    }
+    if case["setup"]["env"].is_null() {
+        command.env("TCPREMOTEIP", "192.0.2.7");
+    }
+    for (name, value) in case["setup"]["env"].as_object().into_iter().flatten() {
+        let mut value = value.as_str().unwrap().to_owned();
+        if name == "QMAILQUEUE" {
+            let code: String = value.chars().filter(char::is_ascii_digit).collect();
+            value = home.join("qq").to_str().unwrap().to_owned();
+            script(Path::new(&value), &format!("cat > /dev/null; printf 'DVirus found (#5.7.1)' >&6; exit {code}"));
+        }
+        command.env(name, value);
+    }
+}
+
+/// The client's part; one case has it in short.
+fn stdin(case: &Value) -> String {
+    let text = case["input"]["stdin"].as_str().unwrap_or_default();
+    match text.strip_prefix("RCPT x@") {
+        Some(_) => {
+            let recipients = text.trim_start_matches("RCPT ").split(", ").map(|r| format!("RCPT TO:<{r}>\r\n"));
+            format!("MAIL FROM:<s@a.test>\r\n{}QUIT\r\n", recipients.collect::<String>())
+        }
+        None if text.contains(" / ") => text.replace(" / ", "\r\n") + "\r\n",
+        None => text.to_owned(),
+    }
+}
+
+/// A line of the program against one of the case, in which a word `<TIME>` stands for any.
+fn same(got: &str, want: &str) -> bool {
+    let (got, want): (Vec<_>, Vec<_>) = (got.split(' ').collect(), want.split(' ').collect());
+    if want.last() == Some(&"<DATE>") {
+        return got.len() > want.len() && got[..want.len() - 1] == want[..want.len() - 1];
+    }
+    got.len() == want.len() && got.iter().zip(&want).all(|(g, w)| g == w || matches!(*w, "<TIME>" | "<PID>"))
+}
+
+fn assert_same(id: &str, got: &str, want: &str) {
+    let (g, w): (Vec<_>, Vec<_>) = (got.split('\n').collect(), want.split('\n').collect());
+    assert!(g.len() == w.len() && g.iter().zip(&w).all(|(g, w)| same(g, w)), "{id}: got\n{got}\nwant\n{want}");
+}
+
+#[test]
+fn smtpd_says_what_the_original_said() {
+    for case in cases(&["sm", "sq"]) {
+        let id = case["id"].as_str().unwrap();
+        let home = home();
+        let mut command = program("qmail-smtpd", home.path());
+        set_up(&case, home.path(), &mut command);
+        let ending = if case["input"]["then"] == "silence for 2.5 s" { Ending::Silence } else { Ending::Eof };
+        let output = talk(&mut command, stdin(&case).as_bytes(), ending);
+        let replies: Vec<&str> = case["expected"]["replies"].as_array().unwrap().iter().map(|r| r.as_str().unwrap()).collect();
+        let got = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(got.matches('\n').count(), got.matches("\r\n").count());
+        assert_same(id, &got.replace("\r\n", "\n"), &replies.join("\n"));
+        assert_eq!(output.status.code().map(i64::from), case["expected"]["exit"].as_i64(), "{id}");
+        let Some(queued) = case["expected"]["queued"].as_array().and_then(|q| q.first()) else { continue };
+        let envelope: String = queued["envelope"].as_array().unwrap().iter().map(|a| format!("{}\n", a.as_str().unwrap())).collect();
+        assert_eq!(fs::read_to_string(home.path().join("envelope")).unwrap(), envelope + "\n", "{id}");
+        let (_, message) = queued["message"].as_str().unwrap().split_once('\n').unwrap();
+        assert_same(id, &fs::read_to_string(home.path().join("message")).unwrap(), message);
+    }
+}
+
+#[test]
+fn smtpd_stays_small_and_passes_the_wrapper_s_own_words_on() {
+    let home = home();
+    script(&home.path().join("bin/qmail-queue"), "wc -c > bytes; printf 'Dno thanks (#5.7.1)\\r\\n250 ok\\n' >&6; exit 82");
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -v 32768; exec \"$0\" qmail-smtpd", env!("CARGO_BIN_EXE_postino-compat")]);
+    limited.env_clear().env("PATH", "/usr/bin:/bin").env("POSTINO_HOME", home.path());
+    let mut input = b"HELO ".to_vec();
+    input.extend(std::iter::repeat_n(b'x', 20 << 20));
+    input.extend_from_slice(b"\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@oracle.test>\r\nDATA\r\n\r\n");
+    input.extend(std::iter::repeat_n(b'y', 40 << 20));
+    input.extend_from_slice(b"\r\n.\r\nQUIT\r\n");
+    let output = talk(&mut limited, &input, Ending::Eof);
+    let got = String::from_utf8(output.stdout).unwrap();
+    assert!(got.ends_with("354 go ahead\r\n554 no thanks (#5.7.1)\r\n221 oracle.test\r\n"), "{got}");
+    let bytes: usize = fs::read_to_string(home.path().join("bytes")).unwrap().trim().parse().unwrap();
+    assert!(bytes > 40 << 20);
+}
+
+#[test]
+fn smtpd_without_controls_or_with_a_bare_lf() {
+    let home = home();
+    let input = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@oracle.test>\r\nDATA\r\n\r\nx\n.\r\nMAIL FROM:<smuggled@b>\r\n";
+    let output = talk(&mut program("qmail-smtpd", home.path()), input, Ending::Silence);
+    assert!(output.stdout.ends_with(b"451 See https://cr.yp.to/docs/smtplf.html.\r\n"));
+    assert_eq!(output.status.code(), Some(1));
+    fs::remove_file(home.path().join("control/me")).unwrap();
+    let output = talk(&mut program("qmail-smtpd", home.path()), b"", Ending::Eof);
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b"421 unable to read controls (#4.3.0)\r\n"[..]));
+}
