@@ -168,3 +168,110 @@ fn smtpd_without_controls_or_with_a_bare_lf() {
     let output = talk(&mut program("qmail-smtpd", home.path()), b"", Ending::Eof);
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b"421 unable to read controls (#4.3.0)\r\n"[..]));
 }
+
+/// As the cases write it: CR made visible, the stamp replaced.
+fn visible(stdout: &[u8]) -> String {
+    let text = String::from_utf8(stdout.to_vec()).unwrap();
+    let stamped = text.split_once("+OK <").and_then(|(_, rest)| rest.split_once('@')).map(|(stamp, _)| stamp.to_owned());
+    let text = stamped.map_or(text.clone(), |stamp| text.replace(&stamp, "PID.TIME"));
+    text.replace("\r\n", "\\r\\n\n")
+}
+
+#[test]
+fn popup_says_what_the_original_said() {
+    for case in cases(&["pp"]) {
+        let id = case["id"].as_str().unwrap();
+        let mut command = program("qmail-popup", Path::new("/"));
+        let words = case["setup"]["subprogram"].as_array().into_iter().flatten().map(|word| word.as_str().unwrap());
+        match case["input"]["argv"].is_array() {
+            true => command.arg("h"),
+            false => command.arg("pop.test").args(words),
+        };
+        let output = talk(&mut command, stdin(&case).as_bytes(), Ending::Eof);
+        let want = case["expected"]["stdout"].as_str().unwrap().replace("\r\n", "\\r\\n\n");
+        assert_eq!(visible(&output.stdout), want, "{id}");
+        assert_eq!(output.status.code(), Some(1), "{id}");
+    }
+}
+
+/// qmail-pop3d as somebody else than root.
+fn pop3d(maildir: &Path) -> Command {
+    use std::os::unix::process::CommandExt;
+    let mut command = program("qmail-pop3d", Path::new("/"));
+    command.arg(maildir);
+    if nix::unistd::geteuid().is_root() {
+        command.uid(65_534).gid(65_534);
+    }
+    command
+}
+
+fn maildir(case: &Value) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let own = |path: &Path| {
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
+        }
+    };
+    own(folder.path());
+    for part in ["new", "cur", "tmp"] {
+        fs::create_dir(folder.path().join(part)).unwrap();
+        own(&folder.path().join(part));
+    }
+    let mails = case["setup"]["maildir (in mtime order, 10 s apart)"].as_array();
+    let start = std::time::SystemTime::now() - std::time::Duration::from_secs(1000);
+    for (number, mail) in (0u64..).zip(mails.into_iter().flatten()) {
+        let path = folder.path().join(mail[0].as_str().unwrap());
+        fs::write(&path, mail[1].as_str().unwrap()).unwrap();
+        own(&path);
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_modified(start + std::time::Duration::from_secs(number * 10)).unwrap();
+    }
+    folder
+}
+
+fn files(maildir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = ["cur", "new", "tmp"]
+        .iter()
+        .flat_map(|part| fs::read_dir(maildir.join(part)).unwrap().map(move |e| format!("{part}/{}", e.unwrap().file_name().display())))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn pop3d_says_what_the_original_said() {
+    for case in cases(&["pd"]).iter().filter(|case| case["input"]["uid"].is_null()) {
+        let id = case["id"].as_str().unwrap();
+        let folder = maildir(case);
+        let path = if case["input"]["argv"].is_array() { Path::new("/nonexistent") } else { folder.path() };
+        let output = talk(&mut pop3d(path), stdin(case).as_bytes(), Ending::Eof);
+        let want = case["expected"]["stdout"].as_str().unwrap().replace("\r\n", "\\r\\n\n");
+        assert_eq!(visible(&output.stdout), want, "{id}");
+        assert_eq!(output.status.code(), Some(0), "{id}");
+        if let Some(want) = case["expected"]["files afterwards"].as_array() {
+            assert_eq!(files(folder.path()), want.iter().map(|name| name.as_str().unwrap()).collect::<Vec<_>>(), "{id}");
+        }
+    }
+}
+
+#[test]
+fn pop3d_the_how_to_s_session_and_what_is_new_or_root_s() {
+    let case = serde_json::json!({"setup": {"maildir (in mtime order, 10 s apart)": [["new/1.a", "Subject: s\n\nprova123\n"]]}});
+    let folder = maildir(&case);
+    // In the future: not of this session.
+    fs::write(folder.path().join("new/2.b"), "x\n").unwrap();
+    let late = std::time::SystemTime::now() + std::time::Duration::from_secs(1000);
+    fs::OpenOptions::new().write(true).open(folder.path().join("new/2.b")).unwrap().set_modified(late).unwrap();
+    let recipe = cases(&["hw02"]).remove(0);
+    let output = talk(&mut pop3d(folder.path()), stdin(&recipe).as_bytes(), Ending::Eof);
+    assert_eq!(visible(&output.stdout), recipe["expected"]["stdout"].as_str().unwrap());
+    assert_eq!(files(folder.path()), ["cur/1.a:2,", "new/2.b"]);
+    let output = talk(&mut pop3d(folder.path()), b"DELE 1\r\nTOP 1 0\r\n", Ending::Eof);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(files(folder.path()), ["cur/1.a:2,", "new/2.b"]);
+    if nix::unistd::geteuid().is_root() {
+        let output = program("qmail-pop3d", Path::new("/")).arg(folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.stderr, b"qmail-pop3d invoked as uid 0, terminating\n");
+    }
+}
