@@ -2,6 +2,7 @@
 //! TLS: it is exec'ed for each message, under small memory limits.
 #![forbid(unsafe_code)]
 
+mod dns;
 mod fatal;
 mod home;
 mod inject;
