@@ -16,6 +16,10 @@ impl Fatal {
     pub(crate) fn soft(text: impl Into<String>) -> Self {
         Self { code: exit::SOFT, text: format!("fatal: {}", text.into()) }
     }
+    /// Exit `code`.
+    pub(crate) fn with_code(code: i32, text: impl Into<String>) -> Self {
+        Self { code, text: format!("fatal: {}", text.into()) }
+    }
     /// Exit 111, `unable to WHAT: ERR`.
     pub(crate) fn unable(what: &str, error: &io::Error) -> Self {
         Self::soft(format!("unable to {what}: {}", error_text(error)))

@@ -1,6 +1,18 @@
 //! ucspi-tcp: listening, rules, block lists and small filters. Called by `main`; never speaks a mail protocol but a refusal.
 
-use crate::Program;
+mod cdb;
+mod tcprules;
+mod tcprulescheck;
+
+use crate::{Program, fatal};
 
 /// The programs of this room.
-pub(crate) const PROGRAMS: &[(&str, Program)] = &[];
+pub(crate) const PROGRAMS: &[(&str, Program)] = &[
+    ("tcprules", |args| fatal::main("tcprules", tcprules::run(args))),
+    ("tcprulescheck", |args| fatal::main("tcprulescheck", tcprulescheck::run(args))),
+    ("cdb", cdb::run),
+    ("cdbmake", |args| fatal::main("cdbmake", cdb::make(args))),
+    ("cdbget", cdb::get),
+    ("cdbdump", |args| fatal::main("cdbdump", cdb::dump(args))),
+    ("cdbstats", |args| fatal::main("cdbstats", cdb::stats(args))),
+];

@@ -99,35 +99,10 @@ impl Rules {
         }
         let ip = ip.to_canonical();
         let host = host.filter(|h| !h.is_empty()).map(str::to_ascii_lowercase);
-        self.candidates(ip, host.as_deref(), info).into_iter().find_map(|key| {
+        candidates(ip, host.as_deref(), info, self.v6_prefixes.iter().rev().copied()).into_iter().find_map(|key| {
             let data = self.index.get(&key).and_then(|&i| self.records.get(i)).map(|(_, d)| decode(d))?;
             Some((key, data))
         })
-    }
-
-    fn candidates(&self, ip: IpAddr, host: Option<&str>, info: Option<&str>) -> Vec<Vec<u8>> {
-        let addresses = addresses_of(ip);
-        let mut keys: Vec<Vec<u8>> = Vec::with_capacity(16);
-        if let Some(info) = info {
-            keys.extend(addresses.iter().map(|a| format!("{info}@{a}").into_bytes()));
-            keys.extend(host.map(|h| format!("{info}@={h}").into_bytes()));
-        }
-        keys.extend(addresses.iter().map(|a| a.clone().into_bytes()));
-        keys.extend(host.map(|h| format!("={h}").into_bytes()));
-        if let IpAddr::V6(v6) = ip {
-            keys.extend(self.v6_prefixes.iter().rev().map(|&bits| v6_key(v6, bits)));
-        }
-        for address in addresses.iter().filter(|a| !a.starts_with('[')) {
-            let dots = address.match_indices('.').map(|(i, _)| i).rev();
-            keys.extend(dots.filter_map(|i| address.get(..=i)).map(|prefix| prefix.as_bytes().to_vec()));
-        }
-        if let Some(host) = host {
-            let dots = host.match_indices('.').map(|(i, _)| i);
-            keys.extend(dots.filter_map(|i| host.get(i..)).map(|suffix| format!("={suffix}").into_bytes()));
-            keys.push(b"=".to_vec());
-        }
-        keys.push(Vec::new());
-        keys
     }
 
     fn insert(&mut self, mut key: Vec<u8>, data: Vec<u8>) {
@@ -164,6 +139,51 @@ impl Rules {
         }
         Some(())
     }
+}
+
+/// As [`Rules::find`], straight in a compiled file, for programs that live for one connection: no more is read than the keys in question.
+///
+/// # Errors
+/// Reading failed, or the file is damaged.
+pub fn find_in<S: Source>(
+    cdb: &Cdb<S>,
+    ip: IpAddr,
+    host: Option<&str>,
+    info: Option<&str>,
+) -> Result<Option<(Vec<u8>, Verdict)>, CdbError> {
+    let host = host.filter(|h| !h.is_empty()).map(str::to_ascii_lowercase);
+    for key in candidates(ip.to_canonical(), host.as_deref(), info, (0..=128).rev()) {
+        if let Some(data) = cdb.get(&key)? {
+            return Ok(Some((key, decode(&data))));
+        }
+    }
+    Ok(None)
+}
+
+/// The keys that may decide about a client, in their order. `v6_prefixes`: lengths of IPv6 networks to try, longest first.
+fn candidates(ip: IpAddr, host: Option<&str>, info: Option<&str>, v6_prefixes: impl Iterator<Item = u8>) -> Vec<Vec<u8>> {
+    let addresses = addresses_of(ip);
+    let mut keys: Vec<Vec<u8>> = Vec::with_capacity(16);
+    if let Some(info) = info {
+        keys.extend(addresses.iter().map(|a| format!("{info}@{a}").into_bytes()));
+        keys.extend(host.map(|h| format!("{info}@={h}").into_bytes()));
+    }
+    keys.extend(addresses.iter().map(|a| a.clone().into_bytes()));
+    keys.extend(host.map(|h| format!("={h}").into_bytes()));
+    if let IpAddr::V6(v6) = ip {
+        keys.extend(v6_prefixes.map(|bits| v6_key(v6, bits)));
+    }
+    for address in addresses.iter().filter(|a| !a.starts_with('[')) {
+        let dots = address.match_indices('.').map(|(i, _)| i).rev();
+        keys.extend(dots.filter_map(|i| address.get(..=i)).map(|prefix| prefix.as_bytes().to_vec()));
+    }
+    if let Some(host) = host {
+        let dots = host.match_indices('.').map(|(i, _)| i);
+        keys.extend(dots.filter_map(|i| host.get(i..)).map(|suffix| format!("={suffix}").into_bytes()));
+        keys.push(b"=".to_vec());
+    }
+    keys.push(Vec::new());
+    keys
 }
 
 fn addresses_of(ip: IpAddr) -> Vec<String> {
