@@ -1,5 +1,6 @@
 //! How the historical programs complain: `PROGRAM: fatal: TEXT` on standard error and an exit code. Used by every program here.
 
+use crate::qq::Refused;
 use postino_local::error_text::error_text;
 use postino_types::exit;
 use std::io::{self, Write};
@@ -19,6 +20,14 @@ impl Fatal {
     /// Exit `code`.
     pub(crate) fn with_code(code: i32, text: impl Into<String>) -> Self {
         Self { code, text: format!("fatal: {}", text.into()) }
+    }
+    /// Exit 100.
+    pub(crate) fn hard(text: impl Into<String>) -> Self {
+        Self { code: exit::HARD, text: format!("fatal: {}", text.into()) }
+    }
+    /// The queue's own words.
+    pub(crate) fn refused(refused: &Refused) -> Self {
+        Self { code: refused.exit_code(), text: format!("fatal: {}", refused.text) }
     }
     /// Exit 111, `unable to WHAT: ERR`.
     pub(crate) fn unable(what: &str, error: &io::Error) -> Self {

@@ -1,6 +1,7 @@
 //! The crate's integration tests: the programs as others run them, and the spawner with its real child.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)] // a test that meets the unexpected should stop
 
+mod inject;
 mod programs;
 mod qmail_queue;
 mod session;
