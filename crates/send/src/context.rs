@@ -19,7 +19,10 @@ pub enum Profile {
     #[default]
     Native,
     /// qmail-send's: failures are told in one bounce when the message is finished, and the log shows qmail-queue's pid.
-    Qmail,
+    Qmail {
+        /// The account `alias`: its forwards are labelled so in their first line.
+        alias: Option<u32>,
+    },
 }
 
 /// The ports and facts the scheduler works with.

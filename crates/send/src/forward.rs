@@ -1,7 +1,7 @@
 //! Forwards that a delivery asked for: the loop guard before they count as delivered, and the new messages for the settlement. Used by jobs
 //! and settlements; routes nothing (the delivery did).
 
-use crate::context::Context;
+use crate::context::{Context, Profile};
 use bytes::Bytes;
 use postino_message::{HeaderScanner, InvokedBy, Progress, qmail_received};
 use postino_ports::body::Body;
@@ -69,9 +69,16 @@ fn own_hops(forward: &Forward) -> usize {
     scanner.hops()
 }
 
+fn invoked_by(context: &Context, uid: u32) -> InvokedBy {
+    match context.parts.profile {
+        Profile::Qmail { alias: Some(alias) } if alias == uid => InvokedBy::Alias,
+        _ => InvokedBy::Uid(uid),
+    }
+}
+
 /// The new message of a forward: qmail-queue's line, the delivery's lines, the old message. `now` is its birth.
 pub(crate) fn message(context: &Context, entry: &QueueEntry, forward: &Forward, now: Time) -> NewMessage {
-    let received = qmail_received(context.pid, InvokedBy::Uid(forward.uid), now);
+    let received = qmail_received(context.pid, invoked_by(context, forward.uid), now);
     let prepend = [received.as_slice(), &forward.prepend, &entry.prepend].concat();
     let old = &entry.envelope;
     // Another sender did not make the wishes of the old one (RFC 3461 5.2.7).

@@ -49,7 +49,8 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
         disk: Arc::new(postino_disk::real::RealDisk::default()),
         quota: Arc::new(postino_local::mailbox::NoQuota),
     };
-    let local = Arc::new(postino_local::mailbox::LocalDelivery::new(local_ports, live.clone(), clock.now()));
+    let local = postino_local::mailbox::LocalDelivery::new(local_ports, live.clone(), clock.now());
+    let local = Arc::new(if crate::qmail::engine().is_some() { local.reporting_as_vdelivermail() } else { local });
     let remote = postino_remote::Remote::new(postino_remote::RemoteParts {
         live: live.clone(),
         dns: Arc::clone(&dns),
@@ -70,7 +71,7 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
         clock: Arc::clone(&clock),
         events: Arc::clone(&events),
         uid: crate::qmail::log_uid().unwrap_or_else(|| rustix::process::geteuid().as_raw()),
-        profile: if engine { postino_send::Profile::Qmail } else { postino_send::Profile::Native },
+        profile: crate::qmail::profile(),
     }));
     let maildrops: Arc<dyn Maildrops> = Arc::new(postino_store::MaildirStore::new(Arc::clone(&clock)));
     Ok(House { live, clock, events, store, queue, directory, dns, maildrops, tls, scheduler, spawn, remote })

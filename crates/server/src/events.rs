@@ -74,6 +74,10 @@ impl EventSink {
             Event::Alert { what, detail } => writeln!(line, "alert: {what}: {detail}"),
             Event::SessionEnded { .. } | Event::Refused { .. } | Event::Login { .. } => Ok(()),
         };
+        if crate::qmail::engine().is_some() {
+            // qmail's log never shows one, whatever the line is about.
+            line.iter_mut().filter(|b| **b == b'%').for_each(|b| *b = b'_');
+        }
         if !line.is_empty() {
             self.writer.append(&line);
         }

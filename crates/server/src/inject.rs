@@ -3,7 +3,7 @@
 
 use postino_control::Live;
 use postino_local::inject::{DROP_HEADER_BYTES, DropHead, RawEnvelope, SocketPart, SocketReader, decode_drop_head, drop_head_bytes};
-use postino_message::received::{InvokedBy, qmail_received};
+use postino_message::received::qmail_received;
 use postino_ports::clock::Clock;
 use postino_ports::event::{Event, Events};
 use postino_ports::queue::{AcceptError, BodyWriter, NewEntry, Queue};
@@ -52,7 +52,7 @@ impl Door {
             dsn: DsnWish::default(),
             require_tls: false,
         };
-        let prepend = qmail_received(pid, InvokedBy::Uid(uid), arrived);
+        let prepend = qmail_received(pid, crate::qmail::invoked_by(uid), arrived);
         NewEntry {
             envelope,
             origin: Origin::Local { uid },

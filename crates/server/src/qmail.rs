@@ -8,6 +8,8 @@ use anyhow::Context;
 use nix::unistd::User;
 use postino_control::resolved::{BounceFormat, Log};
 use postino_control::{Config, Loaded};
+use postino_message::received::InvokedBy;
+use postino_send::Profile;
 use postino_spawn::{Ids, RemoteProgram};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -79,6 +81,8 @@ pub(crate) fn adapt(config: &mut Config) {
     let Some(delivery) = engine() else { return };
     config.defaultdelivery = delivery.as_bytes().to_vec();
     config.bounceformat = BounceFormat::Qsbmf;
+    // qmail counts in whole seconds: with a lifetime of 0 the first pass of a message is not yet its last.
+    config.queue_lifetime_s = config.queue_lifetime_s.saturating_add(1);
     let server = &mut config.server;
     server.log = Log::Qmail;
     server.listeners.clear();
@@ -88,7 +92,7 @@ pub(crate) fn adapt(config: &mut Config) {
     server.remote.recipients_max = 1;
     server.remote.per_destination = config.concurrency_remote.max(1);
     // A home without the account of `serve`: qmail's own.
-    if !exists(&server.user) && exists("qmails") {
+    if uid_of(&server.user).is_none() && uid_of("qmails").is_some() {
         server.user = "qmails".into();
     }
 }
@@ -98,14 +102,32 @@ pub(crate) fn reread(old: &Config, new: Config) -> Config {
     Config { locals: new.locals, virtualdomains: new.virtualdomains, ..old.clone() }
 }
 
-fn exists(name: &str) -> bool {
-    User::from_name(name).ok().flatten().is_some()
+/// The scheduler's habits.
+pub(crate) fn profile() -> Profile {
+    match engine() {
+        Some(_) => Profile::Qmail { alias: uid_of("alias") },
+        None => Profile::Native,
+    }
+}
+
+/// Who injects, as qmail-queue's line says it. Only the engine knows qmail's accounts: under `serve` everybody is a uid.
+pub(crate) fn invoked_by(uid: u32) -> InvokedBy {
+    static ACCOUNTS: OnceLock<[(Option<u32>, InvokedBy); 3]> = OnceLock::new();
+    let known = || {
+        [("alias", InvokedBy::Alias), ("qmaild", InvokedBy::Network), ("qmails", InvokedBy::Bounce)].map(|(name, by)| (uid_of(name), by))
+    };
+    let labelled = engine().and_then(|_| ACCOUNTS.get_or_init(known).iter().find(|(account, _)| *account == Some(uid)));
+    labelled.map_or(InvokedBy::Uid(uid), |(_, by)| *by)
+}
+
+fn uid_of(name: &str) -> Option<u32> {
+    User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
 }
 
 /// The uid that the log shows for bounces.
 pub(crate) fn log_uid() -> Option<u32> {
     engine()?;
-    User::from_name("qmails").ok().flatten().map(|user| user.uid.as_raw())
+    uid_of("qmails")
 }
 
 /// The program for other hosts, as the spawner runs it: `QMAILREMOTE` or `bin/qmail-remote`, as `qmailr`.

@@ -248,7 +248,7 @@ impl Run {
         let telling = match (self.context.parts.profile, flight.finishes) {
             (_, true) => Telling::All,
             (Profile::Native, false) => Telling::Now,
-            (Profile::Qmail, false) => Telling::AtTheEnd,
+            (Profile::Qmail { .. }, false) => Telling::AtTheEnd,
         };
         let plan = Plan { entry: flight.entry.clone(), body: flight.body.clone(), ended, end, telling, now: moment.wall, age_s };
         self.settlements.spawn(settle::carry_out(self.context.clone(), plan, self.shutdown.clone()));

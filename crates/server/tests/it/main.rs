@@ -9,5 +9,6 @@ mod limits;
 mod mail_in_and_out;
 mod peers;
 mod planted;
+mod qmail_engine;
 mod running;
 mod system_users;
