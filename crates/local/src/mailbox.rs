@@ -150,7 +150,7 @@ impl LocalDelivery {
                 self.to_maildir(case, &delivered_to, Place { maildir, uid, account: None }).await
             }
             Resolution::DotQmail(dot) => self.through_spawner(case, dot).await,
-            Resolution::Forward { to, delivered_to, uid } => forwarded(case, &to, &delivered_to, uid),
+            Resolution::Forward { to, delivered_to, uid } => forwarded(case, &to, &delivered_to, uid).await,
             Resolution::Discard => DeliveryOutcome::delivered("did 0+0+1\n"),
             Resolution::NoMailbox { text } => DeliveryOutcome::failed(PermStatus::NO_MAILBOX, line(text)),
             Resolution::Locked { text } => DeliveryOutcome::failed(PermStatus::new(2, 1), line(text)),
@@ -235,9 +235,11 @@ fn instance_tag(home: &Path) -> String {
     format!("{hash:08x}")
 }
 
-fn forwarded(case: &Case<'_>, to: &[Address], step: &Address, uid: u32) -> DeliveryOutcome {
+async fn forwarded(case: &Case<'_>, to: &[Address], step: &Address, uid: u32) -> DeliveryOutcome {
     let own = delivered_to(step);
-    match has_line(&case.entry.prepend, case.body, &own) {
+    let (entry, body, wanted) = (Arc::clone(case.entry), case.body.clone(), own.clone());
+    let found = tokio::task::spawn_blocking(move || has_line(&entry.prepend, &body, &wanted)).await;
+    match found.unwrap_or_else(|gone| Err(std::io::Error::other(gone))) {
         Ok(true) => looping(),
         Err(_) => DeliveryOutcome::deferred(TempStatus::SYSTEM, "Unable to read message. (#4.3.0)\n"),
         Ok(false) => {

@@ -11,6 +11,6 @@ pub mod tls;
 
 pub use limits::{Admission, ConnectionLimits, ConnectionPermit, LoginThrottle};
 pub use line::{Line, LineReader};
-pub use listener::{Accepted, ListenerSettings, accept_loop, bind, from_activation};
+pub use listener::{Accepted, ListenerSettings, accept_loop, bind};
 pub use stream::Stream;
 pub use tls::{ServerTls, TlsError};

@@ -64,23 +64,6 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Listening TCP sockets handed over by the service manager (LISTEN_FDS, LISTEN_PID), each with its name from LISTEN_FDNAMES (empty
-/// without one), in order. Sockets of other kinds are an error. Call it once, before the environment is changed.
-pub fn from_activation() -> io::Result<Vec<(String, TcpListener)>> {
-    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-    let mut handed = listenfd::ListenFd::from_env();
-    let mut names = names.split(':');
-    let mut listeners = Vec::new();
-    for index in 0..handed.len() {
-        let name = names.next().unwrap_or_default().to_owned();
-        if let Some(listener) = handed.take_tcp_listener(index)? {
-            listener.set_nonblocking(true)?;
-            listeners.push((name, listener));
-        }
-    }
-    Ok(listeners)
-}
-
 /// IPv4 in IPv6 clothes (`::ffff:192.0.2.1`) undressed, so that rules, counters and logs know one form.
 #[must_use]
 pub fn normal(address: SocketAddr) -> SocketAddr {

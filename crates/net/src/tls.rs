@@ -122,6 +122,8 @@ fn server_config(identities: Vec<Identity>, tickets: Arc<dyn ProducesTickets>) -
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.ticketer = tickets;
     config.send_tls13_tickets = 1;
+    // Our order is the strongest first.
+    config.ignore_client_order = true;
     Ok(config)
 }
 

@@ -3,11 +3,9 @@
 #![forbid(unsafe_code)]
 
 pub mod dotqmail;
-pub mod hops;
 pub mod relay;
 pub mod retry;
 pub mod route;
-pub mod smtproute;
 pub mod verp;
 
 pub use relay::{Client, RcptDecision};

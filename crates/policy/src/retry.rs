@@ -1,17 +1,11 @@
-//! When a message is tried again and when it is given up: qmail-send(8)'s quadratic schedule, and a clock that must agree with itself.
+//! When a message is tried again and when it is given up: qmail-send(8)'s quadratic schedule.
 //! Called by the scheduler with times; never reads a clock.
 
 use postino_control::Config;
 use postino_types::{Channel, Time};
-use std::time::Duration;
 
 /// The line added to the report of a delivery that is given up.
 pub const DYING_TEXT: &str = "I'm not going to try again; this message has been in the queue too long.\n";
-
-/// How far wall clock and monotonic clock may drift apart between two observations, seconds, before it counts as a jump.
-const JUMP_S: i64 = 60;
-/// After a jump nothing is given up for so long (monotonic): time for the clock to be put right.
-const DOUBT: Duration = Duration::from_secs(3600);
 
 /// The skip of a channel: the k-th attempt comes about (k · skip)² seconds after birth.
 #[must_use]
@@ -48,39 +42,6 @@ pub enum Trust {
     Agreed,
     /// Only one observation so far, or a jump lately.
     Doubtful,
-}
-
-/// Compares wall time with monotonic time from pass to pass. Giving up mail needs two observations that agree, so a clock that jumps by
-/// years bounces nothing at once: after a jump an hour must pass in which both clocks go the same way.
-#[derive(Debug, Clone, Default)]
-pub struct ExpiryClock {
-    last: Option<(Time, Duration)>,
-    doubt_until: Option<Duration>,
-}
-
-impl ExpiryClock {
-    /// No observation yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// One observation of both clocks, made at the start of each pass.
-    pub fn observe(&mut self, wall: Time, monotonic: Duration) -> Trust {
-        let Some((wall_before, monotonic_before)) = self.last.replace((wall, monotonic)) else { return Trust::Doubtful };
-        let elapsed_s = i64::try_from(monotonic.saturating_sub(monotonic_before).as_secs()).unwrap_or(i64::MAX);
-        let drift_s = wall.secs_since(wall_before).saturating_sub(elapsed_s).saturating_abs();
-        if drift_s > JUMP_S.saturating_add(elapsed_s / 100) {
-            self.doubt_until = Some(monotonic.saturating_add(DOUBT));
-        }
-        match self.doubt_until {
-            Some(until) if monotonic < until => Trust::Doubtful,
-            _ => {
-                self.doubt_until = None;
-                Trust::Agreed
-            }
-        }
-    }
 }
 
 /// True when a temporary failure in a pass that began at `now` is to be turned into a permanent one.
@@ -149,22 +110,6 @@ mod tests {
         assert!(!is_dying(at, at, Trust::Agreed));
         assert!(is_dying(at, at.plus_secs(1), Trust::Agreed));
         assert!(!is_dying(at, at.plus_secs(1), Trust::Doubtful));
-    }
-
-    #[test]
-    fn a_jump_is_doubted_for_an_hour() {
-        let mut clock = ExpiryClock::new();
-        let s = Duration::from_secs;
-        let wall = |secs: i64| Time::from_secs(1_700_000_000 + secs);
-        let ten_years = 315_360_000;
-        assert_eq!(clock.observe(wall(0), s(5)), Trust::Doubtful);
-        assert_eq!(clock.observe(wall(1), s(6)), Trust::Agreed);
-        assert_eq!(clock.observe(wall(ten_years), s(7)), Trust::Doubtful);
-        assert_eq!(clock.observe(wall(ten_years + 10), s(17)), Trust::Doubtful);
-        assert_eq!(clock.observe(wall(20), s(27)), Trust::Doubtful, "put right: a jump too");
-        assert_eq!(clock.observe(wall(1000), s(1007)), Trust::Doubtful);
-        assert_eq!(clock.observe(wall(3620), s(3627)), Trust::Agreed);
-        assert_eq!(clock.observe(wall(3620), s(3727)), Trust::Doubtful, "frozen");
     }
 
     proptest! {

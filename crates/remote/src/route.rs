@@ -1,6 +1,6 @@
 //! Which way a host's mail goes: smtproutes (qmail-remote(8)), an address literal, or MX. Called by `deliver`; pure, asks no DNS.
 
-use postino_control::resolved::{Config, RelayAuth, SmtpRoute};
+use postino_control::resolved::{Config, RelayAuth};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The way.
@@ -38,7 +38,7 @@ impl Route {
 /// Finds the way to `host` (as it stands in the address).
 pub(crate) fn find_route(config: &Config, host: &[u8]) -> Route {
     let Some(host) = to_host_name(host) else { return Route::Impossible };
-    if let Some(route) = smtproute(config, host.as_bytes()).filter(|r| !r.relay.is_empty()) {
+    if let Some(route) = config.smtproute(host.as_bytes()) {
         return Route::Relay { relay: route.relay.to_ascii_lowercase(), port: route.port, auth: route.auth.clone() };
     }
     match parse_literal(&host) {
@@ -58,19 +58,6 @@ pub(crate) fn to_host_name(host: &[u8]) -> Option<String> {
     idna::domain_to_ascii(text).ok().filter(|name| !name.is_empty())
 }
 
-/// The whole host, then each suffix that begins with a dot, left to right, then the empty key; the first hit wins.
-fn smtproute<'a>(config: &'a Config, host: &[u8]) -> Option<&'a SmtpRoute> {
-    let routes = &config.smtproutes;
-    if routes.is_empty() {
-        return None;
-    }
-    if let Some(route) = routes.get(host) {
-        return Some(route);
-    }
-    let dots = memchr::memchr_iter(b'.', host);
-    dots.filter_map(|dot| host.get(dot..)).find_map(|suffix| routes.get(suffix)).or_else(|| routes.get(&b""[..]))
-}
-
 /// `[1.2.3.4]`, `[IPv6:…]` (RFC 5321 4.1.3), and bare addresses, which qmail takes too.
 pub(crate) fn parse_literal(host: &str) -> Option<IpAddr> {
     let Some(inner) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) else {
@@ -86,6 +73,7 @@ pub(crate) fn parse_literal(host: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use postino_control::resolved::SmtpRoute;
 
     fn config(lines: &[(&str, &str, u16)]) -> Config {
         let mut config = Config::default();

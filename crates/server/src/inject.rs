@@ -8,6 +8,8 @@ use postino_ports::clock::Clock;
 use postino_ports::event::{Event, Events};
 use postino_ports::queue::{AcceptError, BodyWriter, NewEntry, Queue};
 use postino_types::{BodyKind, DsnWish, Envelope, Origin, QueueId, Time};
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -146,15 +148,17 @@ async fn conversation(stream: &mut tokio::net::UnixStream, door: &Door) -> Resul
 
 /// Looks into the drop directory now and every few seconds, until the task is ended.
 pub(crate) async fn watch_drop(drop_dir: std::path::PathBuf, door: Door) {
+    let mut told = HashSet::new();
     loop {
-        if let Err(e) = take_in_all(&drop_dir, &door).await {
+        if let Err(e) = take_in_all(&drop_dir, &door, &mut told).await {
             door.events.emit(&Event::Warning { what: "cannot read the drop directory", detail: &format!("{}: {e}", drop_dir.display()) });
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
 }
 
-async fn take_in_all(drop_dir: &Path, door: &Door) -> std::io::Result<()> {
+/// `told`: files that could not be taken in and were told of; they are tried again without a word.
+async fn take_in_all(drop_dir: &Path, door: &Door, told: &mut HashSet<OsString>) -> std::io::Result<()> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(drop_dir)? {
         let name = entry?.file_name();
@@ -167,9 +171,12 @@ async fn take_in_all(drop_dir: &Path, door: &Door) -> std::io::Result<()> {
         }
     }
     names.sort();
+    told.retain(|name| names.contains(name));
     for name in names {
         let path = drop_dir.join(&name);
-        if let Err(e) = take_in(&path, door).await {
+        if let Err(e) = take_in(&path, door).await
+            && told.insert(name)
+        {
             door.events.emit(&Event::Warning { what: "cannot take in a dropped message", detail: &format!("{}: {e}", path.display()) });
         }
     }

@@ -6,7 +6,7 @@ use landlock::{
     RulesetCreatedAttr, RulesetStatus,
 };
 use postino_control::resolved::Sandbox;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, TargetArch};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -95,13 +95,50 @@ const DENIED: &[i64] = &[
     libc_numbers::PERF_EVENT_OPEN,
     libc_numbers::PROCESS_VM_READV,
     libc_numbers::PROCESS_VM_WRITEV,
+    libc_numbers::IO_URING_SETUP,
+    libc_numbers::OPEN_TREE,
+    libc_numbers::MOVE_MOUNT,
+    libc_numbers::FSOPEN,
+    libc_numbers::FSCONFIG,
+    libc_numbers::FSMOUNT,
+    libc_numbers::FSPICK,
+    libc_numbers::MOUNT_SETATTR,
+    libc_numbers::KEXEC_FILE_LOAD,
+    libc_numbers::SWAPOFF,
+    libc_numbers::CHROOT,
+    libc_numbers::ACCT,
+    libc_numbers::SETTIMEOFDAY,
+    libc_numbers::CLOCK_SETTIME,
+    libc_numbers::SETHOSTNAME,
+    libc_numbers::SETDOMAINNAME,
+    libc_numbers::QUOTACTL,
+    libc_numbers::KCMP,
+    libc_numbers::PIDFD_GETFD,
+    libc_numbers::PROCESS_MADVISE,
 ];
 
 fn syscalls() -> Result<(), String> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|e| e.to_string())?;
-    let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> = DENIED.iter().filter(|n| **n >= 0).map(|n| (*n, Vec::new())).collect();
+    let mut rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> = DENIED.iter().filter(|n| **n >= 0).map(|n| (*n, Vec::new())).collect();
+    rules.insert(libc_numbers::CLONE, vec![new_user_namespace()?]);
     let errno = u32::try_from(rustix::io::Errno::PERM.raw_os_error()).map_err(|e| e.to_string())?;
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), arch).map_err(|e| e.to_string())?;
+    install(filter)?;
+    // Its flags lie in memory, where a filter cannot look; libc then takes clone, whose flags can be seen.
+    let errno = u32::try_from(rustix::io::Errno::NOSYS.raw_os_error()).map_err(|e| e.to_string())?;
+    let clone3 = BTreeMap::from([(libc_numbers::CLONE3, Vec::new())]);
+    install(SeccompFilter::new(clone3, SeccompAction::Allow, SeccompAction::Errno(errno), arch).map_err(|e| e.to_string())?)
+}
+
+/// `clone` into a user name space of its own.
+fn new_user_namespace() -> Result<seccompiler::SeccompRule, String> {
+    const CLONE_NEWUSER: u64 = 0x1000_0000;
+    let masked = SeccompCmpOp::MaskedEq(CLONE_NEWUSER);
+    let condition = SeccompCondition::new(0, SeccompCmpArgLen::Qword, masked, CLONE_NEWUSER).map_err(|e| e.to_string())?;
+    seccompiler::SeccompRule::new(vec![condition]).map_err(|e| e.to_string())
+}
+
+fn install(filter: SeccompFilter) -> Result<(), String> {
     let program: BpfProgram = filter.try_into().map_err(|e: seccompiler::BackendError| e.to_string())?;
     seccompiler::apply_filter(&program).map_err(|e| e.to_string())
 }
@@ -119,6 +156,8 @@ mod libc_numbers {
         )* };
     }
     numbers! {
+        CLONE 56 220
+        CLONE3 435 435
         EXECVE 59 221
         EXECVEAT 322 281
         PTRACE 101 117
@@ -142,5 +181,25 @@ mod libc_numbers {
         PERF_EVENT_OPEN 298 241
         PROCESS_VM_READV 310 270
         PROCESS_VM_WRITEV 311 271
+        IO_URING_SETUP 425 425
+        OPEN_TREE 428 428
+        MOVE_MOUNT 429 429
+        FSOPEN 430 430
+        FSCONFIG 431 431
+        FSMOUNT 432 432
+        FSPICK 433 433
+        MOUNT_SETATTR 442 442
+        KEXEC_FILE_LOAD 320 294
+        SWAPOFF 168 225
+        CHROOT 161 51
+        ACCT 163 89
+        SETTIMEOFDAY 164 170
+        CLOCK_SETTIME 227 112
+        SETHOSTNAME 170 161
+        SETDOMAINNAME 171 162
+        QUOTACTL 179 60
+        KCMP 312 272
+        PIDFD_GETFD 438 438
+        PROCESS_MADVISE 440 440
     }
 }

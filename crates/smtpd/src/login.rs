@@ -8,6 +8,9 @@ use postino_smtp::server::Attempt;
 use postino_types::printable::printable;
 use std::net::IpAddr;
 
+/// So much of a login name is told, in bytes: longer ones are nobody's.
+const LOGIN_SHOWN_MAX: usize = 255;
+
 /// How an attempt ended.
 pub(crate) enum Outcome {
     Granted(Mailbox),
@@ -18,7 +21,7 @@ pub(crate) enum Outcome {
 
 /// Checks one attempt. A wrong one may be made to wait first; the wait is the throttle's word.
 pub(crate) async fn check(context: &Context, watch: &Watch, peer: IpAddr, attempt: Attempt) -> Outcome {
-    let name = printable(&attempt.login);
+    let name = printable(attempt.login.get(..LOGIN_SHOWN_MAX).unwrap_or(&attempt.login));
     match context.throttle.admit(peer, &attempt.login, context.clock.monotonic()) {
         Admission::Now => {}
         Admission::After(wait) => tokio::time::sleep(wait).await,

@@ -22,7 +22,7 @@ pub enum Admission {
 
 /// The longest wait for one attempt.
 const DELAY_MAX: Duration = Duration::from_secs(30);
-/// Attempts from one address, or at one account, follow each other at this distance (ms) once the free ones are used up.
+/// Attempts from one address, or at one account, follow each other at this distance (ms) while nobody there has logged in: five a second.
 const SPACING_MS: u64 = 200;
 /// Records of one generation: two generations of 32 bytes a record, at most about 2 MB under attack.
 const RECORDS_MAX: usize = 16_384;
@@ -98,12 +98,13 @@ impl Record {
     }
 
     /// How long an attempt made now has to wait: nothing while free ones are left; then 1, 2, 4 … 30 s by failures, and attempts side
-    /// by side never closer than [`SPACING_MS`].
-    fn wait(&mut self, now: Duration, per_minute: u64) -> Duration {
+    /// by side never closer than [`SPACING_MS`] once `at_once` of them have been made.
+    fn wait(&mut self, now: Duration, per_minute: u64, at_once: u64) -> Duration {
         self.leak(now, per_minute);
-        let over = (self.failures / 1000 + 1).saturating_sub(per_minute);
+        // Rounded: the little that leaks while an attempt waits for its turn frees no other.
+        let over = ((self.failures + 500) / 1000 + 1).saturating_sub(per_minute);
         let delay = if over == 0 { Duration::ZERO } else { Duration::from_secs(1u64 << (over - 1).min(5)).min(DELAY_MAX) };
-        let crowd = (self.attempts / 1000 + 1).saturating_sub(per_minute);
+        let crowd = (self.attempts.div_ceil(1000) + 1).saturating_sub(at_once);
         delay.max(Duration::from_millis(crowd.saturating_mul(SPACING_MS)))
     }
 
@@ -201,13 +202,13 @@ impl Core {
         if self.is_known(keys.pair, now) {
             // Its own wrong passwords slow it down, other people's never do, and it is never turned away.
             let pair = self.records.entry(keys.pair);
-            let wait = pair.wait(now, limit).min(DELAY_MAX);
+            let wait = pair.wait(now, limit, limit).min(DELAY_MAX);
             pair.attempt();
             return if wait.is_zero() { Admission::Now } else { Admission::After(wait) };
         }
-        let by_address = self.records.entry(keys.address).wait(now, limit);
-        let by_account = self.records.entry(keys.account).wait(now, limit);
-        let in_all = self.all.wait(now, Self::global(limit)).min(Duration::from_secs(1));
+        let by_address = self.records.entry(keys.address).wait(now, limit, 1);
+        let by_account = self.records.entry(keys.account).wait(now, limit, 1);
+        let in_all = self.all.wait(now, Self::global(limit), Self::global(limit)).min(Duration::from_secs(1));
         let wait = by_address.max(by_account).max(in_all);
         if wait > DELAY_MAX {
             // Not counted: attempts that cost us nothing must not push the owner's turn away.

@@ -47,7 +47,7 @@ async fn wrong_passwords_cost_time() {
     let start = tokio::time::Instant::now();
     client.say(WRONG, "535 5.7.8").await;
     client.say(WRONG, "535 5.7.8").await;
-    assert_eq!(start.elapsed(), Duration::ZERO, "the first ones are free");
+    assert!(start.elapsed() <= Duration::from_millis(200), "the first ones cost no more than their distance: {:?}", start.elapsed());
     client.say(WRONG, "535 5.7.8").await;
     assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
     assert_eq!(house.told("Login").len(), 3);

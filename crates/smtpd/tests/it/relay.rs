@@ -1,4 +1,4 @@
-//! RELIABILITY rows 24 to 26, 36: nobody relays through us without login or RELAYCLIENT, however the address is spelled; unknown
+//! docs/attacks.md, 24 to 26, 36: nobody relays through us without login or RELAYCLIENT, however the address is spelled; unknown
 //! recipients are refused at RCPT.
 
 use crate::house::{House, config};

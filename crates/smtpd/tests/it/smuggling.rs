@@ -1,4 +1,4 @@
-//! RELIABILITY row 1 and 34: no spelling of a line end but CRLF `.` CRLF ends a message, in DATA, split DATA and BDAT.
+//! docs/attacks.md, 1 and 34: no spelling of a line end but CRLF `.` CRLF ends a message, in DATA, split DATA and BDAT.
 
 use crate::house::House;
 use postino_control::resolved::ListenerKind;

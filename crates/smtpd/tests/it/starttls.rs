@@ -1,4 +1,4 @@
-//! RELIABILITY rows 3 and 5: nothing said in the clear counts inside TLS; logins only inside. Over real sockets with real TLS.
+//! docs/attacks.md, 3 and 5: nothing said in the clear counts inside TLS; logins only inside. Over real sockets with real TLS.
 
 use crate::house::{Client, House, encrypt};
 use postino_control::resolved::ListenerKind;
