@@ -4,7 +4,9 @@
 mod inject;
 mod programs;
 mod qmail_queue;
+mod remote;
 mod session;
+mod sink;
 mod spawner;
 
 use std::path::Path;
