@@ -49,3 +49,11 @@ pub(crate) fn main(name: &str, result: Result<(), Fatal>) -> i32 {
         }
     }
 }
+
+/// As [`main`] for a program with exit codes of its own.
+pub(crate) fn ended(name: &str, result: Result<i32, Fatal>) -> i32 {
+    match result {
+        Ok(code) => code,
+        Err(fatal) => main(name, Err(fatal)),
+    }
+}

@@ -8,6 +8,7 @@ mod remote;
 mod session;
 mod sink;
 mod spawner;
+mod tools;
 
 use std::path::Path;
 use std::process::Command;

@@ -80,7 +80,8 @@ pub(crate) fn preline(args: &[OsString]) -> Result<i32, Fatal> {
     feed(program, rest, &head)
 }
 
-fn feed(program: &OsStr, args: &[OsString], head: &[u8]) -> Result<i32, Fatal> {
+/// Runs a program on `head` and standard input.
+pub(crate) fn feed(program: &OsStr, args: &[OsString], head: &[u8]) -> Result<i32, Fatal> {
     let mut child = Command::new(program).args(args).stdin(Stdio::piped()).spawn().map_err(|e| {
         let name = program.display();
         if is_permanent(&e) {
