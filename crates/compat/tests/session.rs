@@ -275,3 +275,46 @@ fn pop3d_the_how_to_s_session_and_what_is_new_or_root_s() {
         assert_eq!(output.stderr, b"qmail-pop3d invoked as uid 0, terminating\n");
     }
 }
+
+/// The hash of `Secret1`.
+fn hashed() -> String {
+    use postino_directory::password::{NewHash, hash_password};
+    hash_password(b"Secret1", NewHash::Sha512Crypt { rounds: 5000 }).unwrap()
+}
+
+/// checkpassword with `said` on descriptor 3, on a machine whose only account is oqbob; `None` when no such machine can be made here.
+fn checkpassword(said: &[u8], home: &Path) -> Option<Output> {
+    let write = |name: &str, text: String| fs::write(home.join(name), text).unwrap();
+    write("passwd", format!("root:x:0:0::/root:/bin/sh\noqbob:x:65533:65533::{}:/bin/sh\n", home.display()));
+    write("shadow", format!("root:*:1::::::\noqbob:{}:1::::::\n", hashed()));
+    fs::write(home.join("said"), said).unwrap();
+    fs::set_permissions(home, fs::Permissions::from_mode(0o755)).unwrap();
+    let shell = "cd \"$1\" && mount --bind passwd /etc/passwd && mount --bind shadow /etc/shadow || exit 99
+        cat said | { exec 3<&0; exec \"$0\" checkpassword sh -c \
+        'test -e /proc/$$/fd/3 || c=closed; echo USER=$USER HOME=$HOME SHELL=$SHELL pwd=`pwd` uid=`id -u` gid=`id -g` groups=`id -G` $c' < /dev/null; }";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", shell, env!("CARGO_BIN_EXE_postino-compat")]).arg(home);
+    let output = command.output().ok()?;
+    (output.status.code() != Some(99) && !output.stderr.starts_with(b"unshare:")).then_some(output)
+}
+
+#[test]
+fn checkpassword_says_what_the_original_said() {
+    let home = tempfile::tempdir().unwrap();
+    for case in cases(&["cp"]) {
+        let said = case["input"]["fd3"].as_str().unwrap().replace("\\0", "\0");
+        let Some(output) = checkpassword(said.as_bytes(), home.path()) else {
+            eprintln!("no mount namespaces here: checkpassword is not tested");
+            return;
+        };
+        let id = case["id"].as_str().unwrap();
+        assert_eq!(output.status.code().map(i64::from), case["expected"]["exit"].as_i64(), "{id}: {output:?}");
+        let home = home.path().display();
+        let ours = format!("USER=oqbob HOME={home} SHELL=/bin/sh pwd={home} uid=65533 gid=65533 groups=65533 closed\n");
+        let want = if case["expected"]["exit"] == 0 { ours } else { String::new() };
+        assert_eq!(String::from_utf8_lossy(&output.stdout), want, "{id}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{id}");
+    }
+    let output = program("checkpassword", Path::new("/")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
