@@ -1,13 +1,20 @@
 //! ucspi-tcp: listening, rules, block lists and small filters. Called by `main`; never speaks a mail protocol but a refusal.
 
 mod cdb;
+mod connection;
+mod getopt;
+mod ident;
+mod server_options;
 mod tcprules;
 mod tcprulescheck;
+mod tcpserver;
 
 use crate::{Program, fatal};
 
 /// The programs of this room.
 pub(crate) const PROGRAMS: &[(&str, Program)] = &[
+    ("tcpserver", tcpserver::run),
+    (tcpserver::HELPER, tcpserver::run_helper),
     ("tcprules", |args| fatal::main("tcprules", tcprules::run(args))),
     ("tcprulescheck", |args| fatal::main("tcprulescheck", tcprulescheck::run(args))),
     ("cdb", cdb::run),

@@ -1,0 +1,270 @@
+//! `tcpserver [opts] host port prog`: listens and runs a program for each connection. One process, one thread, a poll loop; a client whose
+//! names must be looked up gets a helper process (see connection). Never looks into what is sent.
+
+use super::connection::{self, Decision, Ends, Names};
+use super::server_options::{Options, Verbosity};
+use crate::dns::{DnsError, Resolver};
+use crate::fatal::{self, Fatal};
+use postino_local::error_text::error_text;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::WaitOptions;
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The name under which the helper is run.
+pub(super) const HELPER: &str = "tcpserver-connection";
+/// Pause after an accept that failed for want of something.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+pub(crate) fn run(args: &[OsString]) -> i32 {
+    fatal::main("tcpserver", Options::parse(args).and_then(|options| Server::open(options, args)?.serve()))
+}
+
+/// The helper for one connection.
+pub(crate) fn run_helper(args: &[OsString]) -> i32 {
+    connection::run(args)
+}
+
+/// A line on standard error, in one write.
+pub(super) fn log(options: &Options, at: Verbosity, text: &str) {
+    if options.verbosity >= at {
+        let _ = io::stderr().write_all(format!("tcpserver: {text}\n").as_bytes());
+    }
+}
+
+pub(super) fn warn_drop(options: &Options, text: &str) {
+    log(options, Verbosity::Errors, &format!("warning: dropping connection, {text}"));
+}
+
+struct Server {
+    options: Options,
+    args: Vec<OsString>,
+    listener: TcpListener,
+    signals: Signals,
+    own_path: PathBuf,
+    /// The children, each with its client.
+    running: HashMap<i32, IpAddr>,
+    per_address: HashMap<IpAddr, usize>,
+}
+
+/// Signals come as bytes through a socket, so that poll sees them. Handlers, unlike a mask, do not pass to the programs.
+struct Signals {
+    wake: UnixStream,
+    end: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn open() -> io::Result<Self> {
+        use signal_hook::consts::{SIGCHLD, SIGTERM};
+        let (wake, write) = UnixStream::pair()?;
+        let end = Arc::new(AtomicBool::new(false));
+        wake.set_nonblocking(true)?;
+        signal_hook::flag::register(SIGTERM, Arc::clone(&end))?;
+        signal_hook::low_level::pipe::register(SIGTERM, write.try_clone()?)?;
+        signal_hook::low_level::pipe::register(SIGCHLD, write)?;
+        Ok(Self { wake, end })
+    }
+
+    fn drain(&mut self) {
+        let mut buffer = [0u8; 64];
+        while matches!(self.wake.read(&mut buffer), Ok(got) if got > 0) {}
+    }
+}
+
+impl Server {
+    fn open(options: Options, args: &[OsString]) -> Result<Self, Fatal> {
+        let own_path = std::env::current_exe().map_err(|e| Fatal::unable("find my own program", &e))?;
+        let signals = Signals::open().map_err(|e| Fatal::unable("handle signals", &e))?;
+        let address = SocketAddr::new(address_of(&options.host)?, options.port);
+        let listener = TcpListener::bind(address).map_err(|e| Fatal::unable("bind", &e))?;
+        rustix::net::listen(&listener, options.backlog).map_err(|e| Fatal::unable("listen", &e.into()))?;
+        listener.set_nonblocking(true).map_err(|e| Fatal::unable("listen", &e))?;
+        drop_rights(&options)?;
+        if options.print_port {
+            let port = listener.local_addr().map_err(|e| Fatal::unable("get local address", &e))?.port();
+            let mut out = io::stdout().lock();
+            writeln!(out, "{port}").and_then(|()| out.flush()).map_err(|e| Fatal::unable("print local port", &e))?;
+        }
+        release_stdio();
+        let args = args.to_vec();
+        Ok(Self { options, args, listener, signals, own_path, running: HashMap::new(), per_address: HashMap::new() })
+    }
+
+    fn serve(mut self) -> Result<(), Fatal> {
+        self.log_status();
+        while !self.signals.end.load(Ordering::SeqCst) {
+            let room = self.running.len() < self.options.limit;
+            let mut wanted = vec![PollFd::new(&self.signals.wake, PollFlags::IN)];
+            if room {
+                wanted.push(PollFd::new(&self.listener, PollFlags::IN));
+            }
+            match poll(&mut wanted, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(Fatal::unable("poll", &e.into())),
+            }
+            let came = wanted.get(1).is_some_and(|fd| !fd.revents().is_empty());
+            drop(wanted);
+            self.signals.drain();
+            self.reap();
+            if came && !self.signals.end.load(Ordering::SeqCst) {
+                self.accept();
+            }
+        }
+        Ok(())
+    }
+
+    fn log_status(&self) {
+        log(&self.options, Verbosity::All, &format!("status: {}/{}", self.running.len(), self.options.limit));
+    }
+
+    fn reap(&mut self) {
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            let pid = pid.as_raw_nonzero().get();
+            let Some(ip) = self.running.remove(&pid) else { continue };
+            if let Some(count) = self.per_address.get_mut(&ip) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.per_address.remove(&ip);
+                }
+            }
+            log(&self.options, Verbosity::All, &format!("end {pid} status {}", status.as_raw()));
+            self.log_status();
+        }
+    }
+
+    /// Takes what waits, as far as there is room.
+    fn accept(&mut self) {
+        while self.running.len() < self.options.limit {
+            match self.listener.accept() {
+                Ok((stream, remote)) => self.take(stream, remote),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
+                Err(e) => {
+                    log(&self.options, Verbosity::Errors, &format!("warning: unable to accept: {}", error_text(&e)));
+                    std::thread::sleep(ACCEPT_PAUSE); // no descriptors or no memory: a busy loop would not make any
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, stream: TcpStream, remote: SocketAddr) {
+        let ip = remote.ip().to_canonical();
+        let count = self.per_address.get(&ip).copied().unwrap_or(0);
+        if self.options.limit_per_address.is_some_and(|limit| count >= limit) {
+            return warn_drop(&self.options, &format!("{count} connections from {ip} already"));
+        }
+        let Ok(local) = stream.local_addr() else { return };
+        if self.options.nodelay {
+            let _ = stream.set_nodelay(true); // only a matter of speed
+        }
+        let more = self.running.len() + 1;
+        log(&self.options, Verbosity::All, &format!("status: {more}/{}", self.options.limit));
+        match self.start(&stream, Ends { local, remote }) {
+            Ok(Some(pid)) => {
+                self.running.insert(pid, ip);
+                *self.per_address.entry(ip).or_default() += 1;
+            }
+            Ok(None) => self.log_status(),
+            Err(e) => {
+                warn_drop(&self.options, &format!("unable to fork: {}", error_text(&e)));
+                self.log_status();
+            }
+        }
+    }
+
+    /// The process for a connection; `None` when it was sent away without one.
+    fn start(&self, stream: &TcpStream, ends: Ends) -> io::Result<Option<i32>> {
+        if !self.options.needs_no_lookup() {
+            return self.start_helper(stream).map(Some);
+        }
+        let names = Names { local: self.options.local_name.clone(), ..Names::default() };
+        let failed = match connection::decide(&self.options, ends.remote.ip(), &names) {
+            Decision::Run(rules) => match self.start_program(stream, ends, &names, &rules) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::OutOfMemory => return Err(e),
+                Err(e) => format!("unable to run {}: {}", self.program(), error_text(&e)),
+                started => return started.map(Some),
+            },
+            Decision::Deny => String::new(),
+            Decision::Drop(text) => text,
+        };
+        if self.options.verbosity == Verbosity::All {
+            return self.start_helper(stream).map(Some); // it comes to the same end, and the log names its process
+        }
+        if !failed.is_empty() {
+            warn_drop(&self.options, &failed);
+        }
+        Ok(None)
+    }
+
+    fn program(&self) -> String {
+        self.options.program.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    fn start_program(&self, mut stream: &TcpStream, ends: Ends, names: &Names, rules: &[(String, String)]) -> io::Result<i32> {
+        stream.write_all(&self.options.banner)?;
+        let pid = spawn(connection::command(&self.options, ends, names, rules), stream)?;
+        if self.options.verbosity == Verbosity::All {
+            let (ip, ends) = (ends.remote.ip().to_canonical(), connection::described(ends, names));
+            log(&self.options, Verbosity::All, &format!("pid {pid} from {ip}\ntcpserver: ok {pid} {ends}"));
+        }
+        Ok(pid)
+    }
+
+    fn start_helper(&self, stream: &TcpStream) -> io::Result<i32> {
+        let mut command = Command::new(&self.own_path);
+        command.arg0(HELPER).args(&self.args);
+        spawn(command, stream)
+    }
+}
+
+fn spawn(mut command: Command, stream: &TcpStream) -> io::Result<i32> {
+    let (input, output) = (OwnedFd::from(stream.try_clone()?), OwnedFd::from(stream.try_clone()?));
+    // Never waited for through its handle: reap sees all children.
+    let child = command.stdin(Stdio::from(input)).stdout(Stdio::from(output)).spawn()?;
+    i32::try_from(child.id()).map_err(io::Error::other)
+}
+
+/// The address to listen on: `0` is every IPv4 address, `::` every address of both families.
+fn address_of(host: &str) -> Result<IpAddr, Fatal> {
+    match host {
+        "" | "0" => return Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        "localhost" => return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        _ => {}
+    }
+    if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse() {
+        return Ok(ip);
+    }
+    let found = Resolver::from_system().addresses(host);
+    let soft = found.as_ref().err().is_some_and(|e: &DnsError| e.is_soft());
+    let temporarily = if soft { "temporarily unable to figure out IP address for" } else { "no IP address for" };
+    found.ok().and_then(|found| found.first().copied()).ok_or_else(|| Fatal::soft(format!("{temporarily} {host}")))
+}
+
+fn drop_rights(options: &Options) -> Result<(), Fatal> {
+    use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+    if let Some(gid) = options.gid.map(Gid::from_raw) {
+        setgroups(&[gid]).and_then(|()| setgid(gid)).map_err(|e| Fatal::unable("set gid", &e.into()))?;
+    }
+    if let Some(uid) = options.uid.map(Uid::from_raw) {
+        setuid(uid).map_err(|e| Fatal::unable("set uid", &e.into()))?;
+    }
+    Ok(())
+}
+
+/// Descriptors 0 and 1 are not ours for as long as we run; whoever waits for their end gets it.
+fn release_stdio() {
+    if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdin(&null).and_then(|()| rustix::stdio::dup2_stdout(&null));
+    }
+}
