@@ -8,6 +8,7 @@ mod remote;
 mod session;
 mod sink;
 mod spawner;
+mod start;
 mod tools;
 
 use std::path::Path;
