@@ -5,6 +5,7 @@ mod inject;
 mod programs;
 mod qmail_queue;
 mod remote;
+mod serial;
 mod session;
 mod sink;
 mod spawner;
