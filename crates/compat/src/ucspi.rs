@@ -2,8 +2,10 @@
 
 mod cdb;
 mod connection;
+mod filters;
 mod getopt;
 mod ident;
+mod rblsmtpd;
 mod server_options;
 mod tcprules;
 mod tcprulescheck;
@@ -15,6 +17,11 @@ use crate::{Program, fatal};
 pub(crate) const PROGRAMS: &[(&str, Program)] = &[
     ("tcpserver", tcpserver::run),
     (tcpserver::HELPER, tcpserver::run_helper),
+    ("rblsmtpd", rblsmtpd::run),
+    ("addcr", |_| filters::run("addcr", filters::addcr)),
+    ("delcr", |_| filters::run("delcr", filters::delcr)),
+    ("fixcrlf", |_| filters::run("fixcrlf", filters::fixcrlf)),
+    ("argv0", |args| fatal::main("argv0", filters::argv0(args))),
     ("tcprules", |args| fatal::main("tcprules", tcprules::run(args))),
     ("tcprulescheck", |args| fatal::main("tcprulescheck", tcprulescheck::run(args))),
     ("cdb", cdb::run),
