@@ -47,6 +47,11 @@ impl Refused {
         Self { hard: false, text: text.to_owned() }
     }
 
+    /// The text with its class letter, as QMTP, QMQP and error descriptors have it.
+    pub(crate) fn with_letter(&self) -> String {
+        format!("{}{}", if self.hard { 'D' } else { 'Z' }, self.text)
+    }
+
     /// 100 or 111, for programs that end with it.
     pub(crate) fn exit_code(&self) -> i32 {
         if self.hard { exit::HARD } else { exit::SOFT }

@@ -318,3 +318,100 @@ fn checkpassword_says_what_the_original_said() {
     let output = program("checkpassword", Path::new("/")).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
+
+/// As [`KEEP`], for several messages.
+const KEEP_ALL: &str = "n=$(ls | grep -c ^message-); cat > message-$((n+1)); exec 3<&1; (cat <&3; echo) | tr '\\000' '|' >> envelopes";
+
+/// Netstrings in a netstring.
+fn netstrings(parts: &[&[u8]]) -> Vec<u8> {
+    parts.iter().flat_map(|part| [format!("{}:", part.len()).as_bytes(), part, b","].concat()).collect()
+}
+
+#[test]
+fn qmtpd_answers_each_recipient() {
+    let home = home();
+    script(&home.path().join("bin/qmail-queue"), KEEP_ALL);
+    fs::write(home.path().join("control/databytes"), "20\n").unwrap();
+    let recipients = netstrings(&[b"a@oracle.test", b"b@other.test", &[b'x'; 1000], b"c@ORACLE.test"]);
+    let mut input = netstrings(&[b"\rA: b\r\n\r\nx\ry\r\n", b"s@a.test", &recipients]);
+    input.extend(netstrings(&[b"\nmore than twenty bytes", b"s@a.test", &netstrings(&[b"a@oracle.test"])]));
+    input.extend(netstrings(&[b"\nA: b\n", &[b's'; 1000], &netstrings(&[b"a@oracle.test"])]));
+    let output = talk(program("qmail-qmtpd", home.path()).env("TCPREMOTEIP", "192.0.2.7"), &input, Ending::Eof);
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((said.starts_with("23:Kok "), said.matches(":Kok ").count()), (true, 2), "{said}");
+    let refused = [
+        "Dsorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)",
+        "Dsorry, I can't handle that recipient (#5.1.3)",
+        "Dsorry, that message size exceeds my databytes limit (#5.3.4)",
+        "Dunacceptable sender (#5.1.7)",
+    ];
+    for text in refused {
+        assert!(said.contains(&format!("{}:{text},", text.len())), "{said}");
+    }
+    assert_eq!(
+        fs::read_to_string(home.path().join("envelopes")).unwrap().lines().next().unwrap(),
+        "Fs@a.test|Ta@oracle.test|Tc@ORACLE.test||"
+    );
+    let message = fs::read_to_string(home.path().join("message-1")).unwrap();
+    assert!(
+        message.starts_with("Received: from unknown (192.0.2.7)\n  by unknown with QMTP; ") && message.ends_with("\nA: b\n\nx\ry\n"),
+        "{message:?}"
+    );
+}
+
+#[test]
+fn qmqpc_and_qmqpd_hand_a_message_on() {
+    let home = home();
+    script(&home.path().join("bin/qmail-queue"), KEEP_ALL);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // Nobody listens there.
+    let silent = "127.0.0.1:1";
+    fs::write(home.path().join("control/qmqpservers"), format!("{silent}\n{}\n", listener.local_addr().unwrap())).unwrap();
+    fs::write(home.path().join("m"), "A: b\n\nx\n").unwrap();
+    let client = |envelope: &[u8]| {
+        fs::write(home.path().join("e"), envelope).unwrap();
+        let open = |name: &str| fs::File::open(home.path().join(name)).unwrap();
+        let mut child = program("qmail-qmqpc", home.path()).stdin(open("m")).stdout(open("e")).spawn().unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        let both = [socket.try_clone().unwrap(), socket].map(std::os::fd::OwnedFd::from);
+        let [input, output] = both.map(Stdio::from);
+        let server = program("qmail-qmqpd", home.path()).stdin(input).stdout(output).status().unwrap();
+        assert_eq!(server.code(), Some(0));
+        child.wait().unwrap().code()
+    };
+    assert_eq!(client(b"Fs@a.test\0Tr@b.test\0Tq@b.test\0\0"), Some(0));
+    assert_eq!(fs::read_to_string(home.path().join("envelopes")).unwrap(), "Fs@a.test|Tr@b.test|Tq@b.test||\n");
+    let message = fs::read_to_string(home.path().join("message-1")).unwrap();
+    assert!(message.contains(" with QMQP; ") && message.ends_with("\nA: b\n\nx\n"), "{message:?}");
+    for (script_text, code) in [("cat > /dev/null; exit 31", 31), ("cat > /dev/null; exit 53", 71)] {
+        script(&home.path().join("bin/qmail-queue"), script_text);
+        assert_eq!(client(b"Fs@a.test\0Tr@b.test\0\0"), Some(code));
+    }
+    fs::write(home.path().join("control/qmqpservers"), silent).unwrap();
+    let open = |name: &str| fs::File::open(home.path().join(name)).unwrap();
+    let run = || program("qmail-qmqpc", home.path()).stdin(open("m")).stdout(open("e")).status().unwrap().code();
+    assert_eq!(run(), Some(73));
+    fs::remove_file(home.path().join("control/qmqpservers")).unwrap();
+    assert_eq!(run(), Some(55));
+}
+
+#[test]
+fn qmtpd_and_qmqpd_end_at_what_is_no_protocol() {
+    let home = home();
+    script(&home.path().join("bin/qmail-queue"), KEEP_ALL);
+    for (name, input, code) in [
+        ("qmail-qmtpd", "x", 100),
+        ("qmail-qmtpd", "0:,", 100),
+        ("qmail-qmtpd", "3:abc,", 100),
+        ("qmail-qmtpd", "999999999:", 111),
+        ("qmail-qmtpd", "3:\nab;", 100),
+        ("qmail-qmtpd", "3:\nab,", 0),
+        ("qmail-qmqpd", "5:9:abc", 100),
+        ("qmail-qmqpd", "20:3:abc,1:x", 0),
+    ] {
+        let output = talk(&mut program(name, home.path()), input.as_bytes(), Ending::Eof);
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(code), &b""[..]), "{name} {input}");
+    }
+    assert!(!fs::read_to_string(home.path().join("envelopes")).unwrap_or_default().contains("||"));
+}

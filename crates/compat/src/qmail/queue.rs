@@ -10,7 +10,7 @@ use postino_local::inject::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use spool::Spool;
+pub(crate) use spool::Spool;
 use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A caller that takes longer is given up (qmail's DEATH).
-const CALLER_TIMEOUT: Duration = Duration::from_secs(86_400);
+pub(crate) const DEATH: Duration = Duration::from_secs(86_400);
 /// The server's commit takes one sync of a disk; so long is a hung disk.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -54,7 +54,7 @@ fn queue(home: &Path) -> Result<(), i32> {
     if !home.is_dir() {
         return Err(code::HOME);
     }
-    let deadline = Instant::now() + CALLER_TIMEOUT;
+    let deadline = Instant::now() + DEATH;
     let body = read_body(rustix::stdio::stdin(), deadline, home)?;
     let envelope = read_envelope(rustix::stdio::stdout(), deadline)?;
     match UnixStream::connect(home.join(SOCKET_PATH)) {
@@ -65,7 +65,7 @@ fn queue(home: &Path) -> Result<(), i32> {
     }
 }
 
-fn leave_for_later(home: &Path, envelope: &[u8], body: Spool) -> Result<(), i32> {
+fn leave_for_later(home: &Path, envelope: &[u8], mut body: Spool) -> Result<(), i32> {
     leave(&home.join(DROP_PATH), envelope, Box::new(move |write| body.for_each_chunk(write))).map_err(|error| match error {
         DropError::NoDirectory => code::QUEUE,
         DropError::Create(_) => code::CREATE,
@@ -99,7 +99,7 @@ fn read_some(fd: BorrowedFd<'_>, buffer: &mut [u8], deadline: Instant) -> Result
     }
 }
 
-fn read_body(fd: BorrowedFd<'_>, deadline: Instant, home: &Path) -> Result<Spool, i32> {
+pub(crate) fn read_body(fd: BorrowedFd<'_>, deadline: Instant, home: &Path) -> Result<Spool, i32> {
     let mut spool = Spool::new(home);
     let mut buffer = vec![0u8; CHUNK_BYTES_MAX];
     loop {
@@ -112,7 +112,7 @@ fn read_body(fd: BorrowedFd<'_>, deadline: Instant, home: &Path) -> Result<Spool
 }
 
 /// Reads until the envelope is whole; what follows it is not waited for.
-fn read_envelope(fd: BorrowedFd<'_>, deadline: Instant) -> Result<Vec<u8>, i32> {
+pub(crate) fn read_envelope(fd: BorrowedFd<'_>, deadline: Instant) -> Result<Vec<u8>, i32> {
     let mut bytes = Vec::new();
     let mut buffer = [0u8; 8192];
     loop {
@@ -134,11 +134,11 @@ fn read_envelope(fd: BorrowedFd<'_>, deadline: Instant) -> Result<Vec<u8>, i32> 
     }
 }
 
-fn converse(mut socket: UnixStream, envelope: &[u8], body: Spool) -> Result<(), i32> {
+fn converse(mut socket: UnixStream, envelope: &[u8], mut body: Spool) -> Result<(), i32> {
     socket.set_read_timeout(Some(SERVER_TIMEOUT)).map_err(|_| code::BUG)?;
     socket.set_write_timeout(Some(SERVER_TIMEOUT)).map_err(|_| code::BUG)?;
     // A server that refuses early closes while we write; its answer is there all the same.
-    let sent = send(&mut socket, envelope, body);
+    let sent = send(&mut socket, envelope, &mut body);
     let mut answer = [0u8; 1];
     match socket.read_exact(&mut answer) {
         Ok(()) => match i32::from(answer[0]) {
@@ -150,7 +150,7 @@ fn converse(mut socket: UnixStream, envelope: &[u8], body: Spool) -> Result<(), 
     }
 }
 
-fn send(socket: &mut UnixStream, envelope: &[u8], body: Spool) -> io::Result<()> {
+fn send(socket: &mut UnixStream, envelope: &[u8], body: &mut Spool) -> io::Result<()> {
     socket.write_all(&socket_head(envelope).ok_or(io::ErrorKind::InvalidInput)?)?;
     body.for_each_chunk(&mut |chunk| {
         // One write for a chunk with its length: no small packets.

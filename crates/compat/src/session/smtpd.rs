@@ -3,16 +3,14 @@
 
 mod address;
 mod data;
-mod settings;
 
 use super::net::{Gone, Net, command};
+use super::peer::now;
+use super::settings::{RECIPIENT_BYTES_MAX, Settings};
 use crate::qq::Qq;
 use data::{Blast, Blasted};
-use postino_message::Received;
-use postino_types::Time;
-use settings::Settings;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Received and Delivered-To lines from which a message is taken for a loop.
 const HOPS_MAX: usize = 100;
@@ -148,7 +146,7 @@ impl Session<'_> {
             },
         }
         // The queue takes no more in one envelope; said now, the client sends the rest in another message.
-        if self.recipients.len() + recipient.len() > settings::RECIPIENT_BYTES_MAX {
+        if self.recipients.len() + recipient.len() > RECIPIENT_BYTES_MAX {
             return self.reply(&[b"452 too many recipients (#4.5.3)"]);
         }
         self.recipients.extend_from_slice(&recipient);
@@ -171,7 +169,7 @@ impl Session<'_> {
             return Ok(Next::Command);
         };
         self.reply(&[b"354 go ahead"])?;
-        qq.put(&self.received());
+        qq.put(&self.settings.peer.received(self.helo.as_deref(), "SMTP"));
         let mut blast = Blast::new(self.settings.databytes);
         let blasted = data::read(&mut self.net, &mut blast, &mut qq)?;
         if blasted == Blasted::BareLf {
@@ -198,26 +196,4 @@ impl Session<'_> {
             Err(refused) => self.reply(&[if refused.hard { b"554 " } else { b"451 " }, refused.text.as_bytes()]),
         }
     }
-
-    fn received(&self) -> Vec<u8> {
-        let peer = &self.settings.peer;
-        Received {
-            remote_host: &peer.host,
-            helo: self.helo.as_deref(),
-            info: peer.info.as_deref(),
-            remote_ip: &peer.ip,
-            local: &peer.local,
-            with: "SMTP",
-            tls: None,
-            id: None,
-            recipient: None,
-            time: now(),
-        }
-        .build()
-    }
-}
-
-fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time::from_secs(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }

@@ -13,18 +13,20 @@ const MEMORY_BYTES_MAX: usize = 1 << 20;
 
 /// The body so far.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     memory: Vec<u8>,
     file: Option<File>,
     directory: PathBuf,
+    bytes: u64,
 }
 
 impl Spool {
     pub(super) fn new(home: &Path) -> Self {
-        Self { memory: Vec::new(), file: None, directory: home.join(DROP_PATH) }
+        Self { memory: Vec::new(), file: None, directory: home.join(DROP_PATH), bytes: 0 }
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
         if let Some(file) = &mut self.file {
             return file.write_all(bytes);
         }
@@ -38,8 +40,13 @@ impl Spool {
         Ok(())
     }
 
+    /// How many bytes it has.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Hands out the whole body in pieces of at most [`CHUNK_BYTES_MAX`] bytes.
-    pub(super) fn for_each_chunk(mut self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn for_each_chunk(&mut self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let Some(file) = &mut self.file else {
             return self.memory.chunks(CHUNK_BYTES_MAX).try_for_each(take);
         };

@@ -1,25 +1,16 @@
-//! What qmail-smtpd reads when it starts: a handful of small control files and tcpserver's environment. Lists are kept as their bytes and searched
+//! What qmail-smtpd and qmail-qmtpd read when they start: a handful of small control files and tcpserver's environment. Lists are kept as their bytes and searched
 //! at need: the process lives for one session.
 
+use super::peer::{Peer, environment};
 use postino_control::cdb::{Cdb, CdbError};
 use postino_control::classic;
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::Duration;
 
 /// Bytes of recipients in one envelope; leaves room for the letters below the queue's own limit.
 pub(super) const RECIPIENT_BYTES_MAX: usize = 2 << 20;
-
-/// The client and we, as tcpserver tells.
-#[derive(Debug)]
-pub(super) struct Peer {
-    pub(super) ip: String,
-    pub(super) host: String,
-    pub(super) info: Option<Vec<u8>>,
-    pub(super) local: String,
-}
 
 /// The settings of a session.
 #[derive(Debug)]
@@ -92,23 +83,6 @@ impl Settings {
         }
         Ok(false)
     }
-}
-
-impl Peer {
-    fn by_environment() -> Self {
-        let text = |name: &str| environment(name).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let unknown = || "unknown".to_owned();
-        Self {
-            ip: text("TCPREMOTEIP").unwrap_or_else(unknown),
-            host: text("TCPREMOTEHOST").unwrap_or_else(unknown),
-            info: environment("TCPREMOTEINFO"),
-            local: text("TCPLOCALHOST").or_else(|| text("TCPLOCALIP")).unwrap_or_else(unknown),
-        }
-    }
-}
-
-fn environment(name: &str) -> Option<Vec<u8>> {
-    std::env::var_os(name).map(OsStringExt::into_vec)
 }
 
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
