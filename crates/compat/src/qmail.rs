@@ -3,7 +3,9 @@
 pub(crate) mod config;
 pub(crate) mod newmrh;
 pub(crate) mod newu;
+pub(crate) mod pw2u;
 pub(crate) mod queue;
+pub(crate) mod queue_tools;
 pub(crate) mod splogger;
 
 use crate::fatal::Fatal;
@@ -22,8 +24,13 @@ pub(crate) const PROGRAMS: &[(&str, Program)] = &[
     ("qmail-local", |args| postino_local::qmail_local::historical::main(args, &home::choose())),
     ("qmail-newmrh", |_| fatal::main("qmail-newmrh", newmrh::run(&home::choose()))),
     ("qmail-newu", |_| fatal::main("qmail-newu", newu::run(&home::choose()))),
+    ("qmail-pw2u", |args| fatal::main("qmail-pw2u", pw2u::run(args, &home::choose()))),
+    ("qmail-qread", |_| fatal::main("qmail-qread", queue_tools::ask_postino("list", &home::choose()))),
+    ("qmail-qstat", |_| fatal::main("qmail-qstat", queue_tools::ask_postino("stat", &home::choose()))),
     ("qmail-queue", |_| queue::run(&home::choose())),
     ("qmail-showctl", |_| fatal::main("qmail-showctl", showctl(&home::choose()))),
+    ("qmail-tcpok", |_| fatal::main("qmail-tcpok", queue_tools::tcpok(&home::choose()))),
+    ("qmail-tcpto", |_| fatal::main("qmail-tcpto", queue_tools::tcpto(&home::choose()))),
     ("splogger", |args| fatal::main("splogger", splogger::run(args))),
 ];
 

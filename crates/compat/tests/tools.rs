@@ -87,3 +87,58 @@ fn mailsubj_gives_a_header_to_qmail_inject() {
     let bad = program("mailsubj", home.path()).args(["a\nBcc: x", "r@x.test"]).stdin(input(&home.path().join("text"))).output().unwrap();
     assert_eq!(bad.status.code(), Some(100));
 }
+
+#[test]
+fn the_table_of_timeouts_is_shown_and_cleared() {
+    let home = home();
+    assert_eq!(program("qmail-tcpok", home.path()).output().unwrap().status.code(), Some(111));
+    fs::create_dir_all(home.path().join("queue/lock")).unwrap();
+    let mut table = vec![0u8; 1024];
+    table[16..32].copy_from_slice(&[192, 0, 2, 7, 3, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 0]);
+    let path = home.path().join("queue/lock/tcpto");
+    fs::write(&path, &table).unwrap();
+    let shown = String::from_utf8(program("qmail-tcpto", home.path()).output().unwrap().stdout).unwrap();
+    assert!(shown.starts_with("192.0.2.7 timed out ") && shown.ends_with(" seconds ago; # recent timeouts: 3\n"), "{shown}");
+    assert!(program("qmail-tcpok", home.path()).status().unwrap().success());
+    assert_eq!(fs::read(&path).unwrap(), vec![0u8; 1024]);
+}
+
+#[test]
+fn qread_and_qstat_ask_postino() {
+    let home = home();
+    fs::create_dir(home.path().join("bin")).unwrap();
+    let postino = home.path().join("bin/postino");
+    fs::write(&postino, "#!/bin/sh\necho \"$@\"\n").unwrap();
+    fs::set_permissions(&postino, fs::Permissions::from_mode(0o755)).unwrap();
+    // A copy of the program, so that no postino of the build directory lies beside it.
+    let copy = home.path().join("bin/qmail-qstat");
+    fs::copy(env!("CARGO_BIN_EXE_postino-compat"), &copy).unwrap();
+    let output = std::process::Command::new(&copy).env("POSTINO_HOME", home.path()).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "queue stat --qmail\n");
+}
+
+#[test]
+fn pw2u_makes_an_assignment_that_newu_takes() {
+    let home = home();
+    let users = home.path().join("users");
+    fs::create_dir(&users).unwrap();
+    for (name, text) in [("exclude", "no\n"), ("mailnames", "two:a:b\n"), ("subusers", "list:joe:l:\n"), ("append", "=x:y:1:1:/::")] {
+        fs::write(users.join(name), text).unwrap();
+    }
+    let passwd = "root:x:0:0::/root:\njoe:x:5:6:Joe:/h/joe:/bin/sh\nno:x:7:7::/h:\nBig:x:8:8::/h:\ntwo:x:9:9::/h/two:\nalias:x:3:3::/a:\n";
+    fs::write(home.path().join("passwd"), passwd).unwrap();
+    let input = File::open(home.path().join("passwd")).unwrap();
+    let output = program("qmail-pw2u", home.path()).arg("-O").stdin(input).output().unwrap();
+    let want = "=joe:joe:5:6:/h/joe:::\n+joe-:joe:5:6:/h/joe:-::\n=a:two:9:9:/h/two:::\n+a-:two:9:9:/h/two:-::\n=b:two:9:9:/h/two:::\n\
+                +b-:two:9:9:/h/two:-::\n=alias:alias:3:3:/a:::\n+alias-:alias:3:3:/a:-::\n+:alias:3:3:/a:-::\n=list:joe:5:6:/h/joe:-:l:\n\
+                +list-:joe:5:6:/h/joe:-:l-:\n=x:y:1:1:/::\n.\n";
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), want);
+    fs::remove_file(users.join("append")).unwrap();
+    let input = File::open(home.path().join("passwd")).unwrap();
+    let output = program("qmail-pw2u", home.path()).arg("-O").stdin(input).output().unwrap();
+    fs::write(users.join("assign"), output.stdout).unwrap();
+    assert!(program("qmail-newu", home.path()).status().unwrap().success());
+    let input = File::open(home.path().join("passwd")).unwrap();
+    let output = program("qmail-pw2u", home.path()).stdin(input).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), ".\n", "no homes");
+}

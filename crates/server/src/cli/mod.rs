@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod directory;
 mod queue;
+mod queue_qmail;
 mod serve;
 mod setup;
 

@@ -19,6 +19,9 @@ pub(crate) enum QueueCommand {
         /// Print an array of {id, sender, recipients, size, arrived, expires}
         #[arg(long)]
         json: bool,
+        /// (internal) as qmail-qread
+        #[arg(long, hide = true, conflicts_with = "json")]
+        qmail: bool,
     },
     /// Show one message's envelope, attempts and last answers
     Show {
@@ -53,6 +56,9 @@ pub(crate) enum QueueCommand {
         /// Print nothing; exit 0 when nothing waits, dropped messages included, else 1
         #[arg(long)]
         empty: bool,
+        /// (internal) as qmail-qstat
+        #[arg(long, hide = true, conflicts_with_all = ["json", "empty"])]
+        qmail: bool,
     },
 }
 
@@ -165,27 +171,56 @@ impl Door {
 
 /// Runs one queue command.
 pub(crate) fn run(place: &Place, command: QueueCommand) -> anyhow::Result<i32> {
-    if matches!(command, QueueCommand::Stat { empty: true, .. }) && drop_waits(&place.home())? {
+    let dropped = match command {
+        QueueCommand::Stat { empty: true, .. } | QueueCommand::Stat { qmail: true, .. } => dropped(&place.home())?,
+        _ => 0,
+    };
+    if dropped > 0 && matches!(command, QueueCommand::Stat { empty: true, .. }) {
         return Ok(1);
     }
     let mut door = Door::open(place)?;
-    let result = act(&mut door, command);
+    let result = match command {
+        QueueCommand::Stat { qmail: true, .. } => stat_qmail(&mut door, dropped),
+        other => act(&mut door, other),
+    };
     door.close();
     result
 }
 
-/// True when a message lies in the drop directory, not taken in yet.
-fn drop_waits(home: &std::path::Path) -> anyhow::Result<bool> {
+/// How many messages lie in the drop directory, not taken in yet.
+fn dropped(home: &std::path::Path) -> anyhow::Result<u64> {
     match std::fs::read_dir(home.join(postino_local::inject::DROP_PATH)) {
-        Ok(mut entries) => Ok(entries.any(|e| e.is_ok_and(|e| !e.file_name().as_encoded_bytes().starts_with(b".")))),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Ok(entries) => Ok(entries.filter(|e| e.as_ref().is_ok_and(|e| !e.file_name().as_encoded_bytes().starts_with(b"."))).count() as u64),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(e) => Err(e).context("cannot read the drop directory"),
     }
 }
 
+fn stat_qmail(door: &mut Door, dropped: u64) -> anyhow::Result<i32> {
+    let entries = number(&door.stat()?, "entries");
+    super::queue_qmail::write_stat(&mut std::io::stdout().lock(), entries, dropped)?;
+    Ok(0)
+}
+
+/// In qmail-qread's form: nothing is printed for an empty queue.
+fn list_qmail(door: &mut Door) -> anyhow::Result<()> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut after = 0;
+    loop {
+        let page = door.page(after)?;
+        let Some(last) = page.last() else { break };
+        after = number(last, "id");
+        for entry in &page {
+            super::queue_qmail::write_entry(&mut out, entry)?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
 fn act(door: &mut Door, command: QueueCommand) -> anyhow::Result<i32> {
     match command {
-        QueueCommand::List { json } => list(door, json)?,
+        QueueCommand::List { qmail: true, .. } => list_qmail(door)?,
+        QueueCommand::List { json, .. } => list(door, json)?,
         QueueCommand::Show { id, raw: true, .. } => door.raw(id)?,
         QueueCommand::Show { id, json: true, .. } => print_json(&door.show(id)?),
         QueueCommand::Show { id, .. } => show(&door.show(id)?),
