@@ -11,6 +11,7 @@ mod sink;
 mod spawner;
 mod start;
 mod tools;
+mod ucspi;
 
 use std::path::Path;
 use std::process::Command;

@@ -1,0 +1,104 @@
+//! tcprules, tcprulescheck, tcpserver and rblsmtpd, as the recorded cases and their users run them.
+
+use super::program;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+fn fed(mut command: Command, input: &[u8]) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input); // a program may end without reading
+    child.wait_with_output().unwrap()
+}
+
+fn compile(home: &Path, rules: &str) -> Output {
+    let mut command = program("tcprules", home);
+    command.arg(home.join("r.cdb")).arg(home.join("r.tmp"));
+    fed(command, rules.as_bytes())
+}
+
+fn check(home: &Path, ip: &str) -> String {
+    let output = program("tcprulescheck", home).arg(home.join("r.cdb")).env("TCPREMOTEIP", ip).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn rules_are_compiled_and_a_bad_line_keeps_the_old_ones() {
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(compile(home.path(), "10.2-3.:allow,NET=\"23\"\n192.168.:deny,X=\"y\"\n[2001:db8::]/32:deny\n").status.code(), Some(0));
+    let bad = compile(home.path(), "1.2.3.4:maybe\n");
+    assert_eq!(bad.status.code(), Some(100));
+    assert_eq!(bad.stderr, b"tcprules: fatal: unable to parse this line: 1.2.3.4:maybe\n");
+    assert_eq!(check(home.path(), "10.3.0.1"), "rule 10.3.:\nset environment variable NET=23\nallow connection\n");
+    assert_eq!(check(home.path(), "192.168.1.1"), "rule 192.168.:\ndeny connection\n");
+    assert_eq!(check(home.path(), "2001:db8::7"), "rule [2001:db8::]/32:\ndeny connection\n");
+    assert_eq!(check(home.path(), "9.9.9.9"), "default:\nallow connection\n");
+}
+
+/// A tcpserver on a free port of loopback, with its port.
+fn server(home: &Path, options: &[&str], run: &[&str]) -> (Child, u16) {
+    let mut command = program("tcpserver", home);
+    command.args(["-1", "-v", "-H", "-R"]).args(options).args(["127.0.0.1", "0"]).args(run);
+    let mut child = command.env("TCPREMOTEHOST", "inherited").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut port = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    (child, port.trim().parse().unwrap())
+}
+
+fn received(port: u16) -> String {
+    let mut text = String::new();
+    TcpStream::connect(("127.0.0.1", port)).unwrap().read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Waits for the log of one connection, ends the server, gives the log with its process numbers out.
+fn log_of(mut child: Child) -> Vec<String> {
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut lines: Vec<String> = Vec::new();
+    while !lines.iter().any(|line| line.contains(": end ")) {
+        lines.push(log.next().unwrap().unwrap());
+    }
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap()), nix::sys::signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    lines
+}
+
+#[test]
+fn a_connection_gets_the_program_and_its_variables() {
+    let home = tempfile::tempdir().unwrap();
+    let (child, port) = server(home.path(), &["-l", "loc.test"], &["env"]);
+    let text = received(port);
+    for line in ["PROTO=TCP", "TCPLOCALHOST=loc.test", "TCPLOCALIP=127.0.0.1", "TCPREMOTEIP=127.0.0.1", &format!("TCPLOCALPORT={port}")] {
+        assert!(text.lines().any(|got| got == line), "{line} in {text}");
+    }
+    assert!(!text.contains("TCPREMOTEHOST"));
+    let log = log_of(child);
+    assert_eq!(log[..2], ["tcpserver: status: 0/40", "tcpserver: status: 1/40"]);
+    assert!(log.last().unwrap().ends_with("status 0"));
+}
+
+#[test]
+fn a_denied_client_sees_the_connection_closed() {
+    let home = tempfile::tempdir().unwrap();
+    compile(home.path(), "127.:deny\n");
+    let rules = home.path().join("r.cdb");
+    let (child, port) = server(home.path(), &["-l0", "-x", rules.to_str().unwrap()], &["env"]);
+    assert_eq!(received(port), "");
+    let log = log_of(child);
+    assert!(log[3].starts_with("tcpserver: deny ") && log[4].ends_with(" status 25600"), "{log:?}");
+}
+
+#[test]
+fn a_client_named_by_its_rule_is_refused_in_words() {
+    let home = tempfile::tempdir().unwrap();
+    let refused = |given: &str| {
+        let mut command = program("rblsmtpd", home.path());
+        command.args(["echo", "REAL"]).env("RBLSMTPD", given).env("TCPREMOTEIP", "192.0.2.7");
+        String::from_utf8(fed(command, b"HELO x\r\nRCPT TO:<c@d>\r\nQUIT\r\n").stdout).unwrap()
+    };
+    let hello = "220 rblsmtpd.local\r\n250 rblsmtpd.local\r\n";
+    assert_eq!(refused("-Go away"), format!("{hello}553 Go away\r\n221 rblsmtpd.local\r\n"));
+    assert_eq!(refused("Later"), format!("{hello}451 Later\r\n221 rblsmtpd.local\r\n"));
+    assert_eq!(refused(""), "REAL\n");
+}
