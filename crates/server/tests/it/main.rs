@@ -10,5 +10,6 @@ mod mail_in_and_out;
 mod peers;
 mod planted;
 mod qmail_engine;
+mod qmail_cases;
 mod running;
 mod system_users;
