@@ -9,7 +9,7 @@ mod limits;
 mod mail_in_and_out;
 mod peers;
 mod planted;
-mod qmail_engine;
 mod qmail_cases;
+mod qmail_engine;
 mod running;
 mod system_users;

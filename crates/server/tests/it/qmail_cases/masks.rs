@@ -23,7 +23,7 @@ pub(super) fn log(text: &str, names: &Names) -> Vec<String> {
     let lines = text.lines().take_while(|line| !line.contains("exitasap") && !line.contains("exiting"));
     lines
         .map(|line| {
-            let line = numbers(line, "msg ", |id| {
+            let line = numbers(&line.replace("bounce/", "bounce/msg "), "msg ", |id| {
                 let next = known.len() + 1;
                 // A number comes again for a later message when the first is gone.
                 if line.starts_with("new msg ") {
