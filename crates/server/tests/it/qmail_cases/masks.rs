@@ -57,9 +57,19 @@ pub(super) fn plain(name: &str) -> String {
 
 /// Names and contents, sorted.
 pub(super) fn files(files: &[(String, String)], names: &Names) -> Vec<(String, String)> {
-    let mut files: Vec<(String, String)> = files.iter().map(|(name, content)| (file_name(name), body(content, names))).collect();
+    let mut files: Vec<(String, String)> = files.iter().map(|(name, content)| (file_name(name), settled(&body(content, names)))).collect();
     files.sort();
     files
+}
+
+/// A bounce's paragraphs in one order: deliveries at the same time fail either way round.
+pub(super) fn settled(content: &str) -> String {
+    if !content.contains("Hi. This is the qmail-send program") {
+        return content.to_owned();
+    }
+    let mut paragraphs: Vec<&str> = content.split("\n\n").collect();
+    paragraphs.sort_unstable();
+    paragraphs.join("\n\n")
 }
 
 fn file_name(name: &str) -> String {

@@ -50,7 +50,8 @@ impl Names {
         let swaps = vec![
             ("oqalice", format!("a{}", word(1))),
             ("oqbob", format!("b{}", word(2))),
-            ("oracle.test", format!("{}.{}.test", word(3), word(4))),
+            // One label for one: HOST2 and its like count them.
+            ("oracle", word(3)),
             ("body line", format!("{} {}", word(5), word(6))),
             ("Subject: t\\n", format!("Subject: {}\\n", word(7))),
         ];
