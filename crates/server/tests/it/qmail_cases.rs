@@ -80,8 +80,11 @@ fn failures(seed: u64) -> BTreeMap<String, String> {
 }
 
 fn possible() -> bool {
-    let able =
-        super::house::is_root() && Command::new("unshare").args(["-m", "-p", "-n", "-f", "true"]).status().is_ok_and(|s| s.success());
+    let able = super::house::is_root()
+        && Command::new("unshare")
+            .args(["-m", "-p", "-n", "-f", "--mount-proc", "mount", "-t", "tmpfs", "none", "/home"])
+            .status()
+            .is_ok_and(|s| s.success());
     if !able {
         println!("skipped: the worlds of the cases need root and unshare");
     }
