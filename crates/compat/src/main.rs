@@ -4,6 +4,7 @@
 
 mod dns;
 mod fatal;
+mod getopt;
 mod home;
 mod inject;
 mod qmail;

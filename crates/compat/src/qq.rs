@@ -1,7 +1,6 @@
 //! The way of a message to the queue for the programs here: runs $QMAILQUEUE, or `bin/qmail-queue` below the home, with the message on
 //! descriptor 0, the envelope on 1 and an error text coming back on 6. Called by the sessions, the injectors and whatever sends a bounce. Never
 //! looks into the message, never writes to the queue itself.
-#![allow(dead_code)] // one part of its callers uses one half, another the other
 
 use postino_local::inject::refusal;
 use postino_types::exit;

@@ -3,7 +3,6 @@
 mod cdb;
 mod connection;
 mod filters;
-mod getopt;
 mod ident;
 mod rblsmtpd;
 mod server_options;

@@ -72,16 +72,6 @@ pub struct LocalDelivery {
     deliverers: Arc<Semaphore>,
     names: Arc<Names>,
     started: Time,
-    speech: Speech,
-}
-
-/// How a delivery to an account's mailbox is reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Speech {
-    /// As the Maildir delivery that it is.
-    Plain,
-    /// As the program of the domain's .qmail-default would be.
-    Vdelivermail,
 }
 
 /// What makes file names of this installation unlike others'.
@@ -107,13 +97,7 @@ impl LocalDelivery {
     pub fn new(ports: Ports, config: Live, started: Time) -> Self {
         let instance = instance_tag(&config.get().home);
         let names = Arc::new(Names { instance, uid: rustix::process::geteuid().as_raw() });
-        Self { ports, config, deliverers: Arc::new(Semaphore::new(DELIVERERS)), names, started, speech: Speech::Plain }
-    }
-
-    /// For logs that are to read as if `| vdelivermail` had been run.
-    #[must_use]
-    pub fn reporting_as_vdelivermail(self) -> Self {
-        Self { speech: Speech::Vdelivermail, ..self }
+        Self { ports, config, deliverers: Arc::new(Semaphore::new(DELIVERERS)), names, started }
     }
 
     async fn one(&self, job: &Job, index: usize) -> DeliveryOutcome {
@@ -140,11 +124,7 @@ impl LocalDelivery {
             Resolution::Mailbox(mailbox) => {
                 let Ok(to) = Address::from_bytes(mailbox.address.as_bytes()) else { return odd_directory() };
                 let place = Place { maildir: mailbox.maildir.clone(), uid: mailbox.uid, account: Some(mailbox) };
-                let outcome = self.to_maildir(case, &to, place).await;
-                match (&outcome, self.speech) {
-                    (DeliveryOutcome::Delivered { .. }, Speech::Vdelivermail) => DeliveryOutcome::delivered("did 0+0+1\n"),
-                    _ => outcome,
-                }
+                self.to_maildir(case, &to, place).await
             }
             Resolution::Directory { maildir, uid, gid: _, delivered_to } => {
                 self.to_maildir(case, &delivered_to, Place { maildir, uid, account: None }).await

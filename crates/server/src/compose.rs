@@ -42,15 +42,14 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
     let temporary = config.home.join("queue");
     let live = Live::new(config);
     let directory: Arc<dyn Directory> = Arc::new(postino_directory::VpopmailDirectory::new(live.clone(), Arc::clone(&clock)));
-    let spawn = SpawnLink::start(link, spawned_at_once(&live.get()), &temporary).context("the link to the spawner")?;
+    let spawn = SpawnLink::start(link, crate::qmail::spawned_at_once(&live.get()), &temporary).context("the link to the spawner")?;
     let local_ports = postino_local::mailbox::Ports {
         directory: Arc::clone(&directory),
         spawn: Arc::new(spawn.clone()),
         disk: Arc::new(postino_disk::real::RealDisk::default()),
         quota: Arc::new(postino_local::mailbox::NoQuota),
     };
-    let local = postino_local::mailbox::LocalDelivery::new(local_ports, live.clone(), clock.now());
-    let local = Arc::new(if crate::qmail::engine().is_some() { local.reporting_as_vdelivermail() } else { local });
+    let local = Arc::new(postino_local::mailbox::LocalDelivery::new(local_ports, live.clone(), clock.now()));
     let remote = postino_remote::Remote::new(postino_remote::RemoteParts {
         live: live.clone(),
         dns: Arc::clone(&dns),
@@ -75,11 +74,6 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
     }));
     let maildrops: Arc<dyn Maildrops> = Arc::new(postino_store::MaildirStore::new(Arc::clone(&clock)));
     Ok(House { live, clock, events, store, queue, directory, dns, maildrops, tls, scheduler, spawn, remote })
-}
-
-/// The engine under qmail's names has the spawner run remote deliveries too.
-fn spawned_at_once(config: &Config) -> usize {
-    if crate::qmail::engine().is_some() { config.concurrency_local + config.concurrency_remote } else { config.concurrency_local }
 }
 
 /// A smarthost that gets a password must show a certificate that the system trusts.

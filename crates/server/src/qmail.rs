@@ -130,6 +130,11 @@ pub(crate) fn log_uid() -> Option<u32> {
     uid_of("qmails")
 }
 
+/// Deliveries that the spawner runs at once: the engine has it run those to other hosts, too.
+pub(crate) fn spawned_at_once(config: &Config) -> usize {
+    if engine().is_some() { config.concurrency_local + config.concurrency_remote } else { config.concurrency_local }
+}
+
 /// The program for other hosts, as the spawner runs it: `QMAILREMOTE` or `bin/qmail-remote`, as `qmailr`.
 pub(crate) fn remote_program(config: &Config, nobody: Ids) -> Option<RemoteProgram> {
     engine()?;

@@ -2,6 +2,7 @@
 //! start, and the environment of qmail-command(8). Called by `main`; never write to the queue themselves.
 
 use crate::fatal::Fatal;
+use crate::getopt::{Getopt, Opt};
 use crate::qq::Qq;
 use postino_types::exit;
 use std::ffi::{OsStr, OsString};
@@ -62,20 +63,12 @@ pub(crate) fn except(args: &[OsString]) -> Result<i32, Fatal> {
 pub(crate) fn preline(args: &[OsString]) -> Result<i32, Fatal> {
     const USAGE: &str = "preline [ -frd ] program [ arg ... ]";
     let mut lines = vec![(b'f', "UFLINE"), (b'r', "RPLINE"), (b'd', "DTLINE")];
-    let mut args = args;
-    while let [first, rest @ ..] = args
-        && let Some(letters) = first.as_bytes().strip_prefix(b"-").filter(|letters| !letters.is_empty())
-    {
-        args = rest;
-        if letters == b"-" {
-            break;
-        }
-        if !letters.iter().all(|letter| b"frd".contains(letter)) {
-            return Err(Fatal::usage(USAGE));
-        }
-        lines.retain(|(letter, _)| !letters.contains(letter));
+    let mut options = Getopt::new(args, b"frd", b"");
+    for option in options.by_ref() {
+        let Opt::Plain(given) = option else { return Err(Fatal::usage(USAGE)) };
+        lines.retain(|(letter, _)| *letter != given);
     }
-    let [program, rest @ ..] = args else { return Err(Fatal::usage(USAGE)) };
+    let [program, rest @ ..] = options.rest() else { return Err(Fatal::usage(USAGE)) };
     let head: Vec<u8> = lines.iter().map(|(_, name)| variable(name)).collect::<Result<Vec<_>, _>>()?.concat();
     feed(program, rest, &head)
 }

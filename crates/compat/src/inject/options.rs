@@ -1,6 +1,7 @@
 //! qmail-inject's command line. Pure.
 
 use crate::fatal::Fatal;
+use crate::getopt::{Getopt, Opt};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
@@ -35,40 +36,21 @@ const USAGE: &str = "qmail-inject [ -nNaAhH ] [ -f sender ] [ recip ... ]";
 impl Options {
     pub(crate) fn parse(args: &[OsString]) -> Result<Self, Fatal> {
         let mut options = Self { which: Which::Either, choice: Choice::Queue, sender: None, recipients: Vec::new() };
-        let mut args = args.iter().map(|arg| arg.as_bytes());
-        while let Some(arg) = args.next() {
-            match arg.strip_prefix(b"-") {
-                Some(b"-") => break,
-                Some(letters) if !letters.is_empty() => options.letters(letters, &mut args)?,
-                _ => {
-                    options.recipients.push(arg.to_vec());
-                    break;
-                }
-            }
-        }
-        options.recipients.extend(args.map(<[u8]>::to_vec));
-        Ok(options)
-    }
-
-    fn letters<'a>(&mut self, letters: &'a [u8], args: &mut impl Iterator<Item = &'a [u8]>) -> Result<(), Fatal> {
-        for (i, letter) in letters.iter().enumerate() {
-            match letter {
-                b'n' => self.choice = Choice::Print,
-                b'N' => self.choice = Choice::Queue,
-                b'a' => self.which = Which::Arguments,
-                b'A' => self.which = Which::Either,
-                b'h' => self.which = Which::Header,
-                b'H' => self.which = Which::Both,
-                b'f' => {
-                    let rest = letters.get(i + 1..).unwrap_or_default();
-                    let sender = if rest.is_empty() { args.next().ok_or_else(|| Fatal::usage(USAGE))? } else { rest };
-                    self.sender = Some(sender.to_vec());
-                    return Ok(());
-                }
+        let mut given = Getopt::new(args, b"nNaAhH", b"f");
+        for option in given.by_ref() {
+            match option {
+                Opt::Plain(b'n') => options.choice = Choice::Print,
+                Opt::Plain(b'N') => options.choice = Choice::Queue,
+                Opt::Plain(b'a') => options.which = Which::Arguments,
+                Opt::Plain(b'A') => options.which = Which::Either,
+                Opt::Plain(b'h') => options.which = Which::Header,
+                Opt::Plain(b'H') => options.which = Which::Both,
+                Opt::With(b'f', sender) => options.sender = Some(sender.as_bytes().to_vec()),
                 _ => return Err(Fatal::usage(USAGE)),
             }
         }
-        Ok(())
+        options.recipients.extend(given.rest().iter().map(|word| word.as_bytes().to_vec()));
+        Ok(options)
     }
 }
 

@@ -1,9 +1,9 @@
 //! `rblsmtpd [-bBcCR] [-t secs] [-r base] [-a base] prog`: refuses clients that a block list names, in a conversation that takes no mail; others
 //! get the program. Lists are asked while the options are read, left to right. Without -r and -R the lists of control/rbl are asked.
 
-use super::getopt::{Getopt, Opt};
 use crate::dns::{DnsError, Resolver, reverse_labels};
 use crate::fatal::{self, Fatal};
+use crate::getopt::{Getopt, Opt};
 use postino_local::error_text::error_text;
 use postino_types::exit;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

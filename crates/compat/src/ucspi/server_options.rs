@@ -1,8 +1,8 @@
 //! The command line of tcpserver: options, address, port and program. Called by tcpserver and by its helper for one connection; opens nothing
 //! but /etc/services.
 
-use super::getopt::{Getopt, Opt};
 use crate::fatal::Fatal;
+use crate::getopt::{Getopt, Opt};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;

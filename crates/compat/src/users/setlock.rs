@@ -1,10 +1,10 @@
 //! `setlock(8)`: runs a program that holds a lock on a file. Never takes the lock away: it ends with the last process that has it open.
 
 use crate::fatal::Fatal;
+use crate::getopt::{Getopt, Opt};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, FdFlags};
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -12,25 +12,18 @@ const USAGE: &str = "setlock [ -nNxX ] file program [ arg ... ]";
 
 /// `Ok`: no lock, and `-x` says that this is no error.
 pub(crate) fn run(args: &[OsString]) -> Result<(), Fatal> {
-    let (mut waits, mut tells, mut args) = (true, true, args);
-    while let [first, rest @ ..] = args
-        && let Some(letters) = first.as_bytes().strip_prefix(b"-").filter(|letters| !letters.is_empty())
-    {
-        args = rest;
-        if letters == b"-" {
-            break;
-        }
-        for letter in letters {
-            match letter {
-                b'n' => waits = false,
-                b'N' => waits = true,
-                b'x' => tells = false,
-                b'X' => tells = true,
-                _ => return Err(Fatal::usage(USAGE)),
-            }
+    let (mut waits, mut tells) = (true, true);
+    let mut options = Getopt::new(args, b"nNxX", b"");
+    for option in options.by_ref() {
+        match option {
+            Opt::Plain(b'n') => waits = false,
+            Opt::Plain(b'N') => waits = true,
+            Opt::Plain(b'x') => tells = false,
+            Opt::Plain(b'X') => tells = true,
+            _ => return Err(Fatal::usage(USAGE)),
         }
     }
-    let [file, program, rest @ ..] = args else { return Err(Fatal::usage(USAGE)) };
+    let [file, program, rest @ ..] = options.rest() else { return Err(Fatal::usage(USAGE)) };
     let quietly = |result: Result<(), Fatal>| if tells { result } else { Ok(()) };
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let lock = match rustix::fs::open(file.as_os_str(), flags, Mode::from_raw_mode(0o600)) {

@@ -84,14 +84,13 @@ fn settings(config: &postino_control::Config) -> Settings {
     let nobody = nix::unistd::User::from_name("qmailp").ok().flatten().or_else(|| nix::unistd::User::from_name("nobody").ok().flatten());
     let nobody = nobody.map_or(Ids { uid: 65534, gid: 65534 }, |u| Ids { uid: u.uid.as_raw(), gid: u.gid.as_raw() });
     let remote = crate::qmail::remote_program(config, nobody);
-    let concurrency = if remote.is_some() { config.concurrency_local + config.concurrency_remote } else { config.concurrency_local };
     Settings {
         home: config.home.clone(),
         child: own(postino_local::CHILD_WORD),
         getpw: own(postino_local::GETPW_WORD),
         getpw_ids: nobody,
         minuid: config.server.minuid,
-        concurrency: concurrency.max(1),
+        concurrency: crate::qmail::spawned_at_once(config).max(1),
         timeout: programs.timeout,
         remote,
         limits: ChildLimits {

@@ -1,11 +1,12 @@
-//! Options in the manner of getopt(3), as the ucspi programs take them: `-v -c 5`, `-c5`, `-vHRc5`; `--` or the first other word ends them.
+//! Options in the manner of getopt(3), as the historical programs take them: `-v -c 5`, `-c5`, `-vHRc5`; `--` or the first other
+//! word ends them. Called by the programs of every room; knows no option.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 /// Walks over the options of `args`.
 #[derive(Debug)]
-pub(super) struct Getopt<'a> {
+pub(crate) struct Getopt<'a> {
     args: &'a [OsString],
     /// The rest of the word in which we are.
     word: &'a [u8],
@@ -15,7 +16,7 @@ pub(super) struct Getopt<'a> {
 
 /// One option.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Opt<'a> {
+pub(crate) enum Opt<'a> {
     /// A letter alone.
     Plain(u8),
     /// A letter and its value.
@@ -26,12 +27,12 @@ pub(super) enum Opt<'a> {
 
 impl<'a> Getopt<'a> {
     /// `plain` letters stand alone, those of `with_value` take a value.
-    pub(super) fn new(args: &'a [OsString], plain: &'static [u8], with_value: &'static [u8]) -> Self {
+    pub(crate) fn new(args: &'a [OsString], plain: &'static [u8], with_value: &'static [u8]) -> Self {
         Self { args, word: b"", with_value, plain }
     }
 
     /// The words after the options.
-    pub(super) fn rest(&self) -> &'a [OsString] {
+    pub(crate) fn rest(&self) -> &'a [OsString] {
         self.args
     }
 }
