@@ -36,6 +36,9 @@ const ROOMS: &[&[(&str, Program)]] = &[
     users::PROGRAMS,
 ];
 
+/// Names that no installer makes: a program's own second half, and what an administrator calls a qmail-queue that a scanner stands in for.
+const NOT_INSTALLED: &[&str] = &[ucspi::HELPER, "qmail-queue-real"];
+
 fn main() {
     // First of all: as the spawner's child it must not do anything else.
     if let Some(code) = postino_local::child_program() {
@@ -52,6 +55,7 @@ fn dispatch(args: &[OsString]) -> i32 {
         return program(rest);
     }
     match rest.split_first() {
+        Some((word, [])) if word == "--list" => list(),
         Some((word, rest)) => find(word.to_str()).map_or_else(usage, |program| program(rest)),
         None => usage(),
     }
@@ -63,6 +67,15 @@ fn programs() -> impl Iterator<Item = &'static (&'static str, Program)> {
 
 fn find(name: Option<&str>) -> Option<Program> {
     programs().find(|(known, _)| Some(*known) == name).map(|(_, program)| *program)
+}
+
+/// The names, one a line: what an installer makes files for.
+fn list() -> i32 {
+    let names: String = programs().filter(|(name, _)| !NOT_INSTALLED.contains(name)).flat_map(|(name, _)| [name, "\n"]).collect();
+    match std::io::stdout().lock().write_all(names.as_bytes()) {
+        Ok(()) => exit::OK,
+        Err(_) => exit::SOFT,
+    }
 }
 
 fn usage() -> i32 {

@@ -28,6 +28,7 @@ pub(crate) const PROGRAMS: &[(&str, Program)] = &[
     ("qmail-qread", |_| fatal::main("qmail-qread", queue_tools::ask_postino("list", &home::choose()))),
     ("qmail-qstat", |_| fatal::main("qmail-qstat", queue_tools::ask_postino("stat", &home::choose()))),
     ("qmail-queue", |_| queue::run(&home::choose())),
+    ("qmail-queue-real", |_| queue::run(&home::choose())),
     ("qmail-showctl", |_| fatal::main("qmail-showctl", showctl(&home::choose()))),
     ("qmail-tcpok", |_| fatal::main("qmail-tcpok", queue_tools::tcpok(&home::choose()))),
     ("qmail-tcpto", |_| fatal::main("qmail-tcpto", queue_tools::tcpto(&home::choose()))),

@@ -11,11 +11,12 @@ mod tcprulescheck;
 mod tcpserver;
 
 use crate::{Program, fatal};
+pub(crate) use tcpserver::HELPER;
 
 /// The programs of this room.
 pub(crate) const PROGRAMS: &[(&str, Program)] = &[
     ("tcpserver", tcpserver::run),
-    (tcpserver::HELPER, tcpserver::run_helper),
+    (HELPER, tcpserver::run_helper),
     ("rblsmtpd", rblsmtpd::run),
     ("addcr", |_| filters::run("addcr", filters::addcr)),
     ("delcr", |_| filters::run("delcr", filters::delcr)),

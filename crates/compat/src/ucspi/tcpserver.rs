@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The name under which the helper is run.
-pub(super) const HELPER: &str = "tcpserver-connection";
+pub(crate) const HELPER: &str = "tcpserver-connection";
 /// Pause after an accept that failed for want of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
