@@ -5,6 +5,7 @@
 mod dns;
 mod fatal;
 mod getopt;
+mod hand_over;
 mod home;
 mod inject;
 mod qmail;
@@ -12,6 +13,7 @@ mod qq;
 mod remote;
 mod serial;
 mod session;
+mod spool;
 mod start;
 mod ucspi;
 mod users;

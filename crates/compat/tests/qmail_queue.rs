@@ -128,3 +128,72 @@ fn a_socket_that_nobody_serves_counts_as_no_server() {
     assert_eq!(run(home.path(), b"x\n", ENVELOPE), Some(0));
     assert_eq!(dropped(home.path()).len(), 1);
 }
+
+/// The installed program as qmail-queue, so that the others find it unreplaced.
+fn install(home: &Path) {
+    fs::create_dir_all(home.join("bin")).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_postino-compat"), home.join("bin/qmail-queue")).unwrap();
+    fs::create_dir_all(home.join("control")).unwrap();
+    fs::write(home.join("control/me"), "a.test\n").unwrap();
+}
+
+fn inject(home: &Path, body: &[u8]) -> std::process::Output {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("m"), [b"To: r@b.test\n\n", body].concat()).unwrap();
+    program("qmail-inject", home).args(["-f", "s@a.test"]).stdin(File::open(dir.path().join("m")).unwrap()).output().unwrap()
+}
+
+// Nothing that could be run may be needed: the file is ours and says so, but it is not started.
+#[test]
+fn an_injector_tells_the_server_itself_while_qmail_queue_is_ours() {
+    let large: Vec<u8> = (0..2_520_000u32).map(|i| if i % 70 == 69 { b'\n' } else { b'a' + (i % 26) as u8 }).collect();
+    for (body, code, exit, text) in [
+        (&b"x\n"[..], 0, 0, ""),
+        (&large, 0, 0, ""),
+        (b"x\n", 53, 111, "qmail-inject: fatal: qq write error or disk full (#4.3.0)\n"),
+        (b"x\n", 31, 100, "qmail-inject: fatal: mail server permanently rejected message (#5.3.0)\n"),
+    ] {
+        let home = home_with_drop();
+        install(home.path());
+        let served = server(home.path(), code, false);
+        let output = inject(home.path(), body);
+        let (envelope, got) = served.join().unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), text);
+        assert_eq!(envelope, b"Fs@a.test\0Tr@b.test\0\0");
+        assert!(got.ends_with(body), "another body");
+        assert!(dropped(home.path()).is_empty());
+    }
+}
+
+#[test]
+fn without_a_server_the_injector_runs_qmail_queue_and_the_message_is_safe() {
+    let home = home_with_drop();
+    install(home.path());
+    // Known as ours by its content, whatever it was copied from.
+    let output = inject(home.path(), &vec![b'x'; 2 << 20]);
+    // The program runs under its own name, with the first word missing: it is the name that picks it.
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(dropped(home.path()).len(), 1);
+}
+
+#[test]
+fn a_scanner_under_the_name_or_in_the_variable_is_asked_though_a_server_runs() {
+    let home = home_with_drop();
+    install(home.path());
+    fs::create_dir_all(home.path().join("run")).unwrap();
+    let _listening = UnixListener::bind(home.path().join("run/queue.sock")).unwrap();
+    fs::rename(home.path().join("bin/qmail-queue"), home.path().join("bin/qmail-queue-real")).unwrap();
+    let scanner = home.path().join("bin/qmail-queue");
+    fs::write(&scanner, "#!/bin/sh\ncat >/dev/null\nexit 31\n").unwrap();
+    fs::set_permissions(&scanner, fs::Permissions::from_mode(0o755)).unwrap();
+    let refused = inject(home.path(), b"x\n");
+    assert_eq!(refused.status.code(), Some(100));
+    fs::rename(&scanner, home.path().join("scan")).unwrap();
+    fs::rename(home.path().join("bin/qmail-queue-real"), &scanner).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("m"), "To: r@b.test\n\nx\n").unwrap();
+    let mut command = program("qmail-inject", home.path());
+    command.env("QMAILQUEUE", home.path().join("scan")).stdin(File::open(dir.path().join("m")).unwrap());
+    assert_eq!(command.status().unwrap().code(), Some(100));
+}

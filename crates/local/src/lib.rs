@@ -11,6 +11,7 @@ pub mod loop_check;
 #[cfg(feature = "daemon")]
 pub mod mailbox;
 pub mod qmail_local;
+pub mod queue_program;
 #[cfg(feature = "daemon")]
 pub mod report;
 #[cfg(feature = "daemon")]

@@ -2,25 +2,18 @@
 //! socket (`local::inject` describes the conversation); while no server runs, leaves it durably in the drop directory. Exit 0 means that it is
 //! on stable storage. Never asks who the caller is: the kernel tells the server.
 
-mod spool;
-
+use crate::hand_over::{Unserved, hand_over};
+use crate::spool::Spool;
 use postino_local::drop_file::{DropError, leave};
-use postino_local::inject::{
-    CHUNK_BYTES_MAX, DROP_PATH, ENVELOPE_BYTES_MAX, EnvelopeError, RawEnvelope, SOCKET_PATH, chunk_header, socket_head,
-};
+use postino_local::inject::{CHUNK_BYTES_MAX, DROP_PATH, ENVELOPE_BYTES_MAX, EnvelopeError, RawEnvelope};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-pub(crate) use spool::Spool;
-use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A caller that takes longer is given up (qmail's DEATH).
 pub(crate) const DEATH: Duration = Duration::from_secs(86_400);
-/// The server's commit takes one sync of a disk; so long is a hung disk.
-const SERVER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// qmail-queue's exit codes used here.
 mod code {
@@ -36,8 +29,6 @@ mod code {
     pub(super) const QUEUE: i32 = 62;
     /// A file cannot be made in it.
     pub(super) const CREATE: i32 = 63;
-    /// The server ended in the middle of it: whether it has the message is not known.
-    pub(super) const LOST: i32 = 74;
     /// A bug of ours.
     pub(super) const BUG: i32 = 81;
 }
@@ -55,13 +46,12 @@ fn queue(home: &Path) -> Result<(), i32> {
         return Err(code::HOME);
     }
     let deadline = Instant::now() + DEATH;
-    let body = read_body(rustix::stdio::stdin(), deadline, home)?;
+    let mut body = read_body(rustix::stdio::stdin(), deadline, home)?;
     let envelope = read_envelope(rustix::stdio::stdout(), deadline)?;
-    match UnixStream::connect(home.join(SOCKET_PATH)) {
-        Ok(socket) => converse(socket, &envelope, body),
-        // No server: not started yet, or stopped.
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => leave_for_later(home, &envelope, body),
-        Err(_) => Err(71),
+    match hand_over(home, &envelope, &mut body) {
+        Ok(()) => Ok(()),
+        Err(Unserved::NoServer) => leave_for_later(home, &envelope, body),
+        Err(Unserved::Code(code)) => Err(code),
     }
 }
 
@@ -132,29 +122,4 @@ pub(crate) fn read_envelope(fd: BorrowedFd<'_>, deadline: Instant) -> Result<Vec
             }
         }
     }
-}
-
-fn converse(mut socket: UnixStream, envelope: &[u8], mut body: Spool) -> Result<(), i32> {
-    socket.set_read_timeout(Some(SERVER_TIMEOUT)).map_err(|_| code::BUG)?;
-    socket.set_write_timeout(Some(SERVER_TIMEOUT)).map_err(|_| code::BUG)?;
-    // A server that refuses early closes while we write; its answer is there all the same.
-    let sent = send(&mut socket, envelope, &mut body);
-    let mut answer = [0u8; 1];
-    match socket.read_exact(&mut answer) {
-        Ok(()) => match i32::from(answer[0]) {
-            0 if sent.is_ok() => Ok(()),
-            0 => Err(code::LOST),
-            refused => Err(refused),
-        },
-        Err(_) => Err(code::LOST),
-    }
-}
-
-fn send(socket: &mut UnixStream, envelope: &[u8], body: &mut Spool) -> io::Result<()> {
-    socket.write_all(&socket_head(envelope).ok_or(io::ErrorKind::InvalidInput)?)?;
-    body.for_each_chunk(&mut |chunk| {
-        // One write for a chunk with its length: no small packets.
-        socket.write_all(&[&chunk_header(chunk.len())[..], chunk].concat())
-    })?;
-    socket.write_all(&chunk_header(0))
 }

@@ -2,7 +2,8 @@
 //! control/qmqpservers. Called as QMAILQUEUE or in qmail-queue's place; keeps nothing.
 
 use super::netstring::netstring;
-use crate::qmail::queue::{DEATH, Spool, read_body, read_envelope};
+use crate::qmail::queue::{DEATH, read_body, read_envelope};
+use crate::spool::Spool;
 use postino_control::classic;
 use postino_local::inject::RawEnvelope;
 use std::io::{self, Read, Write};

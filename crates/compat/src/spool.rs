@@ -1,5 +1,5 @@
 //! A body being read: memory while it is small, then an unlinked file. Needed because the envelope comes last and a dead server must not cost
-//! the message.
+//! the message. Called by qmail-queue and on the way to it; never syncs: nothing is promised of it.
 
 use postino_local::inject::{CHUNK_BYTES_MAX, DROP_PATH};
 use rustix::fs::{Mode, OFlags};
@@ -21,11 +21,11 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    pub(super) fn new(home: &Path) -> Self {
+    pub(crate) fn new(home: &Path) -> Self {
         Self { memory: Vec::new(), file: None, directory: home.join(DROP_PATH), bytes: 0 }
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
         if let Some(file) = &mut self.file {
             return file.write_all(bytes);
