@@ -33,6 +33,10 @@ impl Fatal {
     pub(crate) fn unable(what: &str, error: &io::Error) -> Self {
         Self::soft(format!("unable to {what}: {}", error_text(error)))
     }
+    /// Exit `code` without a word: all was said before.
+    pub(crate) fn silent(code: i32) -> Self {
+        Self { code, text: String::new() }
+    }
     /// Exit 100, `usage: TEXT`.
     pub(crate) fn usage(text: &str) -> Self {
         Self { code: exit::HARD, text: format!("usage: {text}") }
@@ -44,7 +48,9 @@ pub(crate) fn main(name: &str, result: Result<(), Fatal>) -> i32 {
     match result {
         Ok(()) => exit::OK,
         Err(fatal) => {
-            let _ = writeln!(io::stderr().lock(), "{name}: {}", fatal.text);
+            if !fatal.text.is_empty() {
+                let _ = writeln!(io::stderr().lock(), "{name}: {}", fatal.text);
+            }
             fatal.code
         }
     }

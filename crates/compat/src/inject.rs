@@ -8,6 +8,7 @@ mod finish;
 mod forward;
 mod message;
 mod options;
+mod qreceipt;
 mod sendmail;
 mod settings;
 mod tokens;
@@ -29,6 +30,7 @@ pub(crate) const PROGRAMS: &[(&str, Program)] = &[
     ("newaliases", |_| fatal::main("sendmail", sendmail::newaliases())),
     ("preline", |args| fatal::ended("preline", forward::preline(args))),
     ("qmail-inject", qmail_inject),
+    ("qreceipt", |args| fatal::ended("qreceipt", qreceipt::run(args, &home::choose()))),
     ("sendmail", |args| sendmail::run(args, &home::choose())),
 ];
 

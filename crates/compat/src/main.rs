@@ -8,6 +8,7 @@ mod getopt;
 mod hand_over;
 mod home;
 mod inject;
+mod maildir;
 mod qmail;
 mod qq;
 mod remote;
@@ -38,8 +39,8 @@ const ROOMS: &[&[(&str, Program)]] = &[
     users::PROGRAMS,
 ];
 
-/// Names that no installer makes: a program's own second half, and what an administrator calls a qmail-queue that a scanner stands in for.
-const NOT_INSTALLED: &[&str] = &[ucspi::HELPER, "qmail-queue-real"];
+/// What an administrator calls the qmail-queue that a scanner stands in for; no installer makes it.
+const PUT_ASIDE: &str = "qmail-queue-real";
 
 fn main() {
     // First of all: as the spawner's child it must not do anything else.
@@ -73,7 +74,11 @@ fn find(name: Option<&str>) -> Option<Program> {
 
 /// The names, one a line: what an installer makes files for.
 fn list() -> i32 {
-    let names: String = programs().filter(|(name, _)| !NOT_INSTALLED.contains(name)).flat_map(|(name, _)| [name, "\n"]).collect();
+    let names: String = programs()
+        .map(|(name, _)| *name)
+        .filter(|name| *name != PUT_ASIDE && !ucspi::HELPERS.contains(name))
+        .flat_map(|name| [name, "\n"])
+        .collect();
     match std::io::stdout().lock().write_all(names.as_bytes()) {
         Ok(()) => exit::OK,
         Err(_) => exit::SOFT,

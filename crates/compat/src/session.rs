@@ -13,6 +13,8 @@ mod settings;
 mod smtpd;
 
 use crate::{Program, home};
+pub(crate) use netstring::netstring;
+pub(crate) use peer::now;
 
 /// The programs of this room.
 pub(crate) const PROGRAMS: &[(&str, Program)] = &[

@@ -1,22 +1,36 @@
 //! ucspi-tcp: listening, rules, block lists and small filters. Called by `main`; never speaks a mail protocol but a refusal.
 
 mod cdb;
+mod clients;
 mod connection;
 mod filters;
 mod ident;
 mod rblsmtpd;
+mod recordio;
 mod server_options;
+mod tcpclient;
 mod tcprules;
 mod tcprulescheck;
 mod tcpserver;
 
 use crate::{Program, fatal};
-pub(crate) use tcpserver::HELPER;
+
+/// Names under which programs of this room run their second half; nobody else calls them.
+pub(crate) const HELPERS: [&str; 2] = [tcpserver::HELPER, recordio::HELPER];
 
 /// The programs of this room.
 pub(crate) const PROGRAMS: &[(&str, Program)] = &[
     ("tcpserver", tcpserver::run),
-    (HELPER, tcpserver::run_helper),
+    (tcpserver::HELPER, tcpserver::run_helper),
+    ("tcpclient", |args| fatal::main("tcpclient", tcpclient::run(args))),
+    ("recordio", |args| fatal::main("recordio", recordio::run(args))),
+    (recordio::HELPER, recordio::run_helper),
+    ("mconnect", |args| fatal::main("mconnect", clients::mconnect(args))),
+    ("tcpcat", |args| fatal::main("tcpcat", clients::tcpcat(args))),
+    ("who@", |args| fatal::main("who@", clients::who(args))),
+    ("date@", |args| fatal::main("date@", clients::date(args))),
+    ("finger@", |args| fatal::main("finger@", clients::finger(args))),
+    ("http@", |args| fatal::main("http@", clients::http(args))),
     ("rblsmtpd", rblsmtpd::run),
     ("addcr", |_| filters::run("addcr", filters::addcr)),
     ("delcr", |_| filters::run("delcr", filters::delcr)),

@@ -1,13 +1,16 @@
 //! The crate's integration tests: the programs as others run them, and the spawner with its real child.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)] // a test that meets the unexpected should stop
 
+mod clients;
 mod inject;
+mod names;
 mod programs;
 mod qmail_queue;
 mod remote;
 mod serial;
 mod session;
 mod sink;
+mod small;
 mod spawner;
 mod start;
 mod tools;

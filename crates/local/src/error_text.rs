@@ -14,18 +14,25 @@ fn by_kind(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "unexpected end of file",
         io::ErrorKind::InvalidInput => "invalid argument",
+        io::ErrorKind::TimedOut => "timed out",
         _ => "unknown error",
     }
 }
 
 const TABLE: &[(Errno, &str)] = &[
     (Errno::ACCESS, "access denied"),
+    (Errno::ADDRINUSE, "address already used"),
+    (Errno::ADDRNOTAVAIL, "address not available"),
     (Errno::AGAIN, "temporary failure"),
     (Errno::BADF, "file descriptor not open"),
     (Errno::BUSY, "device busy"),
+    (Errno::CONNABORTED, "connection aborted"),
+    (Errno::CONNREFUSED, "connection refused"),
+    (Errno::CONNRESET, "connection reset"),
     (Errno::DQUOT, "disk quota exceeded"),
     (Errno::EXIST, "file already exists"),
     (Errno::FBIG, "file too big"),
+    (Errno::HOSTUNREACH, "host unreachable"),
     (Errno::INTR, "interrupted system call"),
     (Errno::INVAL, "invalid argument"),
     (Errno::IO, "input/output error"),
@@ -34,6 +41,7 @@ const TABLE: &[(Errno, &str)] = &[
     (Errno::MFILE, "process cannot open more files"),
     (Errno::MLINK, "too many links"),
     (Errno::NAMETOOLONG, "file name too long"),
+    (Errno::NETUNREACH, "network unreachable"),
     (Errno::NFILE, "system cannot open more files"),
     (Errno::NODEV, "device does not support operation"),
     (Errno::NOENT, "file does not exist"),

@@ -5,7 +5,7 @@ use crate::qq::Qq;
 use postino_control::classic;
 use postino_local::error_text::error_text;
 use postino_message::date::qmail_date;
-use postino_types::address::{Address, ReversePath};
+use postino_types::address::Address;
 use postino_types::time::Time;
 use std::io::{self, Read};
 use std::path::Path;
@@ -47,7 +47,7 @@ pub(super) fn send(home: &Path, file: &Path, prefix: &[u8], text: &[u8]) -> Resu
         let to = format!("{}@{}", control("doublebounceto", "postmaster")?, control("doublebouncehost", &me)?);
         Way { sender: b"#@[]", recipient: to.into_bytes(), opening: DOUBLE, below: "the original bounce" }
     } else {
-        Way { sender: b"", recipient: unquoted(&waiting.return_path), opening: SORRY, below: "a copy of the message" }
+        Way { sender: b"", recipient: scan::unquoted(&waiting.return_path), opening: SORRY, below: "a copy of the message" }
     };
     let mut qq = Qq::open(home).map_err(told)?;
     let head = format!("Date: {}\nFrom: {from}\nTo: ", qmail_date(now()));
@@ -75,13 +75,6 @@ fn copy(rest: &mut impl Read, qq: &mut Qq) -> io::Result<()> {
             0 => return Ok(()),
             got => qq.put(buffer.get(..got).unwrap_or_default()),
         }
-    }
-}
-
-fn unquoted(path: &[u8]) -> Vec<u8> {
-    match postino_smtp::path::reverse_path(&[b"<", path, b">"].concat()) {
-        Ok((ReversePath::Address(address), _)) => address.as_bytes().to_vec(),
-        _ => path.to_vec(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::bounce::{self, Bounced};
 use super::client::{self, Answer};
 use super::{log, scan};
 use crate::fatal::{self, Fatal};
-use crate::home;
+use crate::{home, maildir};
 use postino_local::error_text::error_text;
 use postino_types::exit;
 use std::collections::HashSet;
@@ -71,7 +71,7 @@ impl Job {
 
     fn work(mut self) -> Result<i32, Fatal> {
         let scanned = |error| Fatal::unable("read maildir", &error);
-        scan::clean_tmp(&self.dir);
+        maildir::clean_tmp(&self.dir);
         let mut idle = 0;
         loop {
             let names = scan::list(&self.dir, &self.prefix, &self.done).map_err(scanned)?;

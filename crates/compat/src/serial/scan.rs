@@ -1,16 +1,15 @@
 //! What waits in a Maildir for one prefix. Called by maildirserial, serialsmtp and the bounce; never changes a message.
 
+use crate::maildir;
+use postino_types::address::ReversePath;
 use rustix::fs::{Mode, OFlags};
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-/// Files in tmp not touched for so long are an unfinished delivery's (maildir(5)).
-const TMP_AGE: Duration = Duration::from_secs(36 * 3600);
 /// Most files given to one run of the client.
 const FILES_MAX: usize = 10_000;
 /// Longest of the two lines at a file's start.
@@ -54,37 +53,32 @@ fn line(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     Ok(line.strip_suffix(b"\n").map(<[u8]>::to_vec).unwrap_or_default())
 }
 
+/// An address of Return-Path without its quotes.
+pub(super) fn unquoted(path: &[u8]) -> Vec<u8> {
+    match postino_smtp::path::reverse_path(&[b"<", path, b">"].concat()) {
+        Ok((ReversePath::Address(address), _)) => address.as_bytes().to_vec(),
+        _ => path.to_vec(),
+    }
+}
+
 /// Files for `prefix` that are not in `done`, oldest first.
 pub(super) fn list(dir: &Path, prefix: &[u8], done: &HashSet<Name>) -> io::Result<Vec<Name>> {
     let mut found = Vec::new();
     for folder in ["new", "cur"] {
-        for entry in fs::read_dir(dir.join(folder))? {
-            let file = entry?.file_name();
-            let name = [folder.as_bytes(), b"/", file.as_bytes()].concat();
-            if file.as_bytes().starts_with(b".") || done.contains(&name) {
-                continue;
+        maildir::each_file(dir, folder, &mut |file, _| {
+            let name = file.as_os_str().as_bytes().to_vec();
+            if done.contains(&name) {
+                return;
             }
             // Another reader may have taken it meanwhile.
-            let Ok(Some(waiting)) = open(&path(dir, &name)) else { continue };
-            if waiting.delivered_to.starts_with(prefix) {
-                found.push((waiting.rest.get_ref().metadata()?.modified()?, name));
+            let Ok(Some(waiting)) = open(&path(dir, &name)) else { return };
+            let arrived = waiting.rest.get_ref().metadata().and_then(|metadata| metadata.modified());
+            if let (true, Ok(arrived)) = (waiting.delivered_to.starts_with(prefix), arrived) {
+                found.push((arrived, name));
             }
-        }
+        })?;
     }
     found.sort();
     found.truncate(FILES_MAX);
     Ok(found.into_iter().map(|(_, name)| name).collect())
-}
-
-/// Removes what unfinished deliveries left in tmp.
-pub(super) fn clean_tmp(dir: &Path) {
-    let Ok(entries) = fs::read_dir(dir.join("tmp")) else { return };
-    for entry in entries.flatten().filter(|entry| !entry.file_name().as_bytes().starts_with(b".")) {
-        let touched = entry.metadata().and_then(|stat| stat.accessed());
-        let is_old = touched.is_ok_and(|touched| SystemTime::now().duration_since(touched).is_ok_and(|age| age > TMP_AGE));
-        if is_old {
-            // Tidying only: what stays is tried again next time.
-            let _ = fs::remove_file(entry.path());
-        }
-    }
 }

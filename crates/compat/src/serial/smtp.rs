@@ -2,71 +2,25 @@
 //! tcpclient; never removes a file.
 
 use super::scan;
+use super::wire::{self, Timed};
 use crate::fatal::Fatal;
 use crate::remote::body::{self, BodyError};
 use crate::remote::reply::{self, Reply};
 use postino_types::address::Address;
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Where UCSPI clients have the connection.
-const READ_FD: i32 = 6;
-const WRITE_FD: i32 = 7;
-/// How long each read or write may take, seconds.
-const WAIT_S: i64 = 1200;
 /// Most text of a reply that is told, bytes.
 const TEXT_BYTES_MAX: usize = 2000;
 /// Longest name taken.
 const NAME_BYTES_MAX: u64 = 4096;
 
-/// A descriptor that does not wait for ever.
-struct Timed(File);
-
-impl Timed {
-    /// A copy of an inherited descriptor, asked for by number.
-    fn inherited(number: i32) -> io::Result<Self> {
-        let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
-        Ok(Self(File::from(rustix::process::pidfd_getfd(&own, number, PidfdGetfdFlags::empty())?)))
-    }
-
-    fn wait(&self, flags: PollFlags) -> io::Result<()> {
-        let limit = Timespec { tv_sec: WAIT_S, tv_nsec: 0 };
-        match rustix::event::poll(&mut [PollFd::new(&self.0, flags)], Some(&limit))? {
-            0 => Err(io::ErrorKind::TimedOut.into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.wait(PollFlags::IN)?;
-        self.0.read(buffer)
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.wait(PollFlags::OUT)?;
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// The program.
 pub(super) fn run(args: &[OsString]) -> Result<(), Fatal> {
     let [prefix, helo] = args else { return Err(Fatal::usage("serialsmtp prefix helohost")) };
-    let network = |error: io::Error| Fatal::unable("use descriptors 6 and 7", &error);
-    let input = BufReader::new(Timed::inherited(READ_FD).map_err(network)?);
-    let output = BufWriter::new(Timed::inherited(WRITE_FD).map_err(network)?);
+    let (input, output) = wire::inherited()?;
     let ip = std::env::var_os("TCPREMOTEIP").unwrap_or_else(|| OsString::from("0"));
     let mut talk = Talk { input, output, ip, prefix: prefix.as_bytes(), pipelines: false, is_first: true };
     let result = talk.start(helo.as_bytes()).and_then(|()| talk.files());
@@ -148,9 +102,8 @@ impl Talk<'_> {
             400.. => b"Z",
             _ => b"K",
         };
-        let mut text = reply.text.strip_suffix(b"\n").unwrap_or(&reply.text).to_vec();
-        text.iter_mut().filter(|byte| matches!(byte, b'\n' | 0)).for_each(|byte| *byte = b'/');
-        Ok([letter, self.ip.as_bytes(), b" to: ", &recipient, b" said: ", &text].concat())
+        let text = reply.text.strip_suffix(b"\n").unwrap_or(&reply.text);
+        Ok(wire::result(letter, &self.ip, &recipient, text))
     }
 
     /// The reply that decides.

@@ -49,7 +49,7 @@ pub(super) fn environment(name: &str) -> Option<Vec<u8>> {
     std::env::var_os(name).map(OsStringExt::into_vec)
 }
 
-pub(super) fn now() -> Time {
+pub(crate) fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time::from_secs(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }

@@ -1,7 +1,7 @@
 //! One connection of tcpserver: what the rules say, the variables, the log line, and the helper process that first looks up names. Called by
 //! tcpserver, in its own process when nothing must be looked up, else in the helper, which becomes the program. Never accepts.
 
-use super::server_options::{HostLookup, Options, Verbosity};
+use super::server_options::{Options, Verbosity};
 use super::{ident, tcpserver};
 use crate::dns::{DnsError, Resolver};
 use postino_control::cdb::{Cdb, CdbError};
@@ -14,9 +14,12 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 /// Exit code of the helper for a client that the rules send away.
 const DENIED: i32 = 100;
+
+const IDENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(26);
 
 /// Both ends of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +34,30 @@ pub(super) struct Names {
     pub(super) local: Option<String>,
     pub(super) remote: Option<String>,
     pub(super) info: Option<String>,
+}
+
+/// What is looked up about the client's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HostLookup {
+    No,
+    Name,
+    /// And the name must have the client's address.
+    Checked,
+}
+
+/// Which names are wanted.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    pub(super) local_name: Option<String>,
+    pub(super) host: HostLookup,
+    pub(super) ident: bool,
+    pub(super) ident_timeout: Duration,
+}
+
+impl Default for Lookup {
+    fn default() -> Self {
+        Self { local_name: None, host: HostLookup::Name, ident: true, ident_timeout: IDENT_TIMEOUT_DEFAULT }
+    }
 }
 
 /// What becomes of a connection.
@@ -60,8 +87,8 @@ pub(super) fn decide(options: &Options, ip: IpAddr, names: &Names) -> Decision {
 }
 
 /// The program with its variables; descriptors are the caller's matter.
-pub(super) fn command(options: &Options, ends: Ends, names: &Names, rules: &[(String, String)]) -> Command {
-    let (first, rest) = options.program.split_first().map_or((OsString::new(), &[][..]), |(first, rest)| (first.clone(), rest));
+pub(super) fn command(program: &[OsString], ends: Ends, names: &Names, rules: &[(String, String)]) -> Command {
+    let (first, rest) = program.split_first().map_or((OsString::new(), &[][..]), |(first, rest)| (first.clone(), rest));
     let mut command = Command::new(first);
     command.args(rest).env("PROTO", "TCP");
     for (prefix, end, name) in [("TCPLOCAL", ends.local, &names.local), ("TCPREMOTE", ends.remote, &names.remote)] {
@@ -112,11 +139,11 @@ pub(super) fn run(args: &[OsString]) -> i32 {
     if io::stdout().lock().write_all(&options.banner).and_then(|()| io::stdout().lock().flush()).is_err() {
         return exit::SOFT;
     }
-    let names = look_up(&options, ends);
+    let names = look_up(&options.lookup, ends);
     match decide(&options, ends.remote.ip(), &names) {
         Decision::Run(rules) => {
             tcpserver::log(&options, Verbosity::All, &format!("ok {pid} {}", described(ends, &names)));
-            let error = command(&options, ends, &names, &rules).exec();
+            let error = command(&options.program, ends, &names, &rules).exec();
             let program = options.program.first().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
             tcpserver::warn_drop(&options, &format!("unable to run {program}: {}", error_text(&error)));
             exit::SOFT
@@ -139,16 +166,16 @@ fn ends_of_stdin() -> Option<Ends> {
     Some(Ends { local, remote })
 }
 
-fn look_up(options: &Options, ends: Ends) -> Names {
+pub(super) fn look_up(wanted: &Lookup, ends: Ends) -> Names {
     let resolver = Resolver::from_system();
     let name_of = |ip: IpAddr| resolver.ptr(ip).ok().and_then(|names| names.into_iter().next());
-    let local = options.local_name.clone().or_else(|| name_of(ends.local.ip()));
-    let remote = match options.host_lookup {
+    let local = wanted.local_name.clone().or_else(|| name_of(ends.local.ip()));
+    let remote = match wanted.host {
         HostLookup::No => None,
         HostLookup::Name => name_of(ends.remote.ip()),
         HostLookup::Checked => name_of(ends.remote.ip()).filter(|name| leads_to(&resolver, name, ends.remote.ip().to_canonical())),
     };
-    let info = options.ident.then(|| ident::ask(ends, options.ident_timeout)).flatten();
+    let info = wanted.ident.then(|| ident::ask(ends, wanted.ident_timeout)).flatten();
     Names { local, remote, info }
 }
 

@@ -1,6 +1,7 @@
 //! The command line of tcpserver: options, address, port and program. Called by tcpserver and by its helper for one connection; opens nothing
 //! but /etc/services.
 
+use super::connection::{HostLookup, Lookup};
 use crate::fatal::Fatal;
 use crate::getopt::{Getopt, Opt};
 use std::ffi::{OsStr, OsString};
@@ -11,7 +12,6 @@ const USAGE: &str = "tcpserver \\\n[ -1UXpPhHrRoOdDqQv ] \\\n[ -c limit ] \\\n[ 
 const LIMIT_DEFAULT: usize = 40;
 /// Deeper than the original's 20: a burst waits instead of being sent away.
 const BACKLOG_DEFAULT: i32 = 1024;
-const IDENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(26);
 
 /// How much is written on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,15 +19,6 @@ pub(super) enum Verbosity {
     Quiet,
     Errors,
     All,
-}
-
-/// What is looked up about the client's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HostLookup {
-    No,
-    Name,
-    /// And the name must have the client's address.
-    Checked,
 }
 
 /// The whole command line.
@@ -44,10 +35,7 @@ pub(super) struct Options {
     pub(super) print_port: bool,
     pub(super) backlog: i32,
     pub(super) nodelay: bool,
-    pub(super) host_lookup: HostLookup,
-    pub(super) ident: bool,
-    pub(super) local_name: Option<String>,
-    pub(super) ident_timeout: Duration,
+    pub(super) lookup: Lookup,
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) program: Vec<OsString>,
@@ -77,7 +65,7 @@ impl Options {
 
     /// True when nothing has to be asked of the network before the program may run.
     pub(super) fn needs_no_lookup(&self) -> bool {
-        self.host_lookup == HostLookup::No && !self.ident && self.local_name.is_some()
+        self.lookup.host == HostLookup::No && !self.lookup.ident && self.lookup.local_name.is_some()
     }
 
     fn flag(&mut self, letter: u8) -> Result<(), Fatal> {
@@ -89,12 +77,12 @@ impl Options {
             b'X' => self.allow_without_rules = true,
             b'D' => self.nodelay = true,
             b'd' => self.nodelay = false,
-            b'h' if self.host_lookup == HostLookup::No => self.host_lookup = HostLookup::Name,
-            b'H' => self.host_lookup = HostLookup::No,
-            b'p' if self.host_lookup == HostLookup::Name => self.host_lookup = HostLookup::Checked,
-            b'P' if self.host_lookup == HostLookup::Checked => self.host_lookup = HostLookup::Name,
-            b'r' => self.ident = true,
-            b'R' => self.ident = false,
+            b'h' if self.lookup.host == HostLookup::No => self.lookup.host = HostLookup::Name,
+            b'H' => self.lookup.host = HostLookup::No,
+            b'p' if self.lookup.host == HostLookup::Name => self.lookup.host = HostLookup::Checked,
+            b'P' if self.lookup.host == HostLookup::Checked => self.lookup.host = HostLookup::Name,
+            b'r' => self.lookup.ident = true,
+            b'R' => self.lookup.ident = false,
             b'U' => {
                 self.uid = Some(number("-U with UID", &std::env::var_os("UID").unwrap_or_default())?);
                 self.gid = Some(number("-U with GID", &std::env::var_os("GID").unwrap_or_default())?);
@@ -113,8 +101,8 @@ impl Options {
             b'g' => self.gid = Some(number("-g", value)?),
             b'u' => self.uid = Some(number("-u", value)?),
             b'b' => self.backlog = number("-b", value)?,
-            b'l' => self.local_name = Some(value.to_string_lossy().into_owned()),
-            _ => self.ident_timeout = Duration::from_secs(number("-t", value)?),
+            b'l' => self.lookup.local_name = Some(value.to_string_lossy().into_owned()),
+            _ => self.lookup.ident_timeout = Duration::from_secs(number("-t", value)?),
         }
         Ok(())
     }
@@ -134,10 +122,7 @@ impl Default for Options {
             print_port: false,
             backlog: BACKLOG_DEFAULT,
             nodelay: false,
-            host_lookup: HostLookup::Name,
-            ident: true,
-            local_name: None,
-            ident_timeout: IDENT_TIMEOUT_DEFAULT,
+            lookup: Lookup::default(),
             host: String::new(),
             port: 0,
             program: Vec::new(),
@@ -146,7 +131,7 @@ impl Default for Options {
 }
 
 /// A number and nothing else: `-u joe` would otherwise be user 0.
-fn number<T: std::str::FromStr>(option: &str, value: &OsStr) -> Result<T, Fatal> {
+pub(super) fn number<T: std::str::FromStr>(option: &str, value: &OsStr) -> Result<T, Fatal> {
     let digits = value.to_str().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
     let refused = || Fatal::with_code(postino_types::exit::HARD, format!("{option} needs a number, not {}", value.to_string_lossy()));
     digits.and_then(|text| text.parse().ok()).ok_or_else(refused)

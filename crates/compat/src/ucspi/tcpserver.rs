@@ -188,7 +188,7 @@ impl Server {
         if !self.options.needs_no_lookup() {
             return self.start_helper(stream).map(Some);
         }
-        let names = Names { local: self.options.local_name.clone(), ..Names::default() };
+        let names = Names { local: self.options.lookup.local_name.clone(), ..Names::default() };
         let failed = match connection::decide(&self.options, ends.remote.ip(), &names) {
             Decision::Run(rules) => match self.start_program(stream, ends, &names, &rules) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::OutOfMemory => return Err(e),
@@ -213,7 +213,7 @@ impl Server {
 
     fn start_program(&self, mut stream: &TcpStream, ends: Ends, names: &Names, rules: &[(String, String)]) -> io::Result<i32> {
         stream.write_all(&self.options.banner)?;
-        let pid = spawn(connection::command(&self.options, ends, names, rules), stream)?;
+        let pid = spawn(connection::command(&self.options.program, ends, names, rules), stream)?;
         if self.options.verbosity == Verbosity::All {
             let (ip, ends) = (ends.remote.ip().to_canonical(), connection::described(ends, names));
             log(&self.options, Verbosity::All, &format!("pid {pid} from {ip}\ntcpserver: ok {pid} {ends}"));

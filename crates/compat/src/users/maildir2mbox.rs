@@ -1,6 +1,7 @@
 //! `maildir2mbox(1)`: moves the messages of a Maildir to an mbox file, for programs that read nothing else. $MAILDIR and $MAIL say where. A message leaves the Maildir only when the mbox with it is on stable storage.
 
 use crate::fatal::Fatal;
+use crate::maildir;
 use rustix::fs::FlockOperation;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -42,14 +43,12 @@ fn variable(name: &str) -> Result<PathBuf, Fatal> {
 fn messages(maildir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found: Vec<(u64, OsString, PathBuf)> = Vec::new();
     for folder in ["cur", "new"] {
-        for entry in fs::read_dir(maildir.join(folder))? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name.as_bytes().first() != Some(&b'.') && entry.file_type()?.is_file() {
-                let arrived = postino_control::classic::number(name.as_bytes()).unwrap_or(0);
-                found.push((arrived, name, entry.path()));
+        maildir::each_file(maildir, folder, &mut |path, metadata| {
+            let name = path.file_name().unwrap_or_default().to_owned();
+            if metadata.is_file() {
+                found.push((postino_control::classic::number(name.as_bytes()).unwrap_or(0), name, maildir.join(path)));
             }
-        }
+        })?;
     }
     found.sort();
     Ok(found.into_iter().map(|(_, _, path)| path).collect())

@@ -1,16 +1,14 @@
 //! The Maildir as qmail-pop3d sees it: a list made once, by time of arrival. Called by the session with the user's own rights. Never creates
 //! anything.
 
+use crate::maildir;
 use rustix::fs::{Mode, OFlags};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Deliveries that did not end within so many seconds never will.
-const TMP_SECONDS_MAX: i64 = 129_600;
 
 /// A message.
 #[derive(Debug)]
@@ -46,10 +44,10 @@ impl Maildir {
     pub(super) fn scan(&self) -> io::Result<Vec<Mail>> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-        self.clean_tmp(now);
+        maildir::clean_tmp(&self.path);
         let mut mails = Vec::new();
         for folder in ["new", "cur"] {
-            self.each_file(folder, &mut |path, metadata| {
+            maildir::each_file(&self.path, folder, &mut |path, metadata| {
                 if metadata.mtime() < now {
                     mails.push(Mail { path, arrived: metadata.mtime(), bytes: metadata.len(), deleted: false });
                 }
@@ -57,30 +55,6 @@ impl Maildir {
         }
         mails.sort_by(|a, b| (a.arrived, a.uid()).cmp(&(b.arrived, b.uid())));
         Ok(mails)
-    }
-
-    fn clean_tmp(&self, now: i64) {
-        // Tidiness only: what cannot be removed is no reason to refuse the mail.
-        let _ = self.each_file("tmp", &mut |path, metadata| {
-            if now > metadata.atime().saturating_add(TMP_SECONDS_MAX) {
-                let _ = fs::remove_file(self.path.join(path));
-            }
-        });
-    }
-
-    fn each_file(&self, folder: &str, take: &mut dyn FnMut(PathBuf, Metadata)) -> io::Result<()> {
-        for entry in fs::read_dir(self.path.join(folder))? {
-            let name = entry?.file_name();
-            if name.as_bytes().starts_with(b".") {
-                continue;
-            }
-            let path = Path::new(folder).join(name);
-            // Gone already: another session's QUIT.
-            if let Ok(metadata) = fs::metadata(self.path.join(&path)) {
-                take(path, metadata);
-            }
-        }
-        Ok(())
     }
 
     /// Without waiting: a name in a Maildir may be a pipe.

@@ -1,0 +1,66 @@
+//! What serialsmtp and serialqmtp have in common: the connection on descriptors 6 and 7, and the form of a result. Knows no protocol.
+
+use crate::fatal::Fatal;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+
+/// Where UCSPI clients have the connection.
+const READ_FD: i32 = 6;
+const WRITE_FD: i32 = 7;
+/// How long each read or write may take, seconds.
+const WAIT_S: i64 = 1200;
+
+/// Both directions.
+pub(super) fn inherited() -> Result<(BufReader<Timed>, BufWriter<Timed>), Fatal> {
+    let network = |error: io::Error| Fatal::unable("use descriptors 6 and 7", &error);
+    let input = BufReader::new(Timed::inherited(READ_FD).map_err(network)?);
+    Ok((input, BufWriter::new(Timed::inherited(WRITE_FD).map_err(network)?)))
+}
+
+/// Letter and text of a file's result, on one line.
+pub(super) fn result(letter: &[u8], ip: &OsStr, recipient: &[u8], said: &[u8]) -> Vec<u8> {
+    let mut said = said.to_vec();
+    said.iter_mut().filter(|byte| matches!(byte, b'\n' | 0)).for_each(|byte| *byte = b'/');
+    [letter, ip.as_bytes(), b" to: ", recipient, b" said: ", &said].concat()
+}
+
+/// A descriptor that does not wait for ever.
+pub(super) struct Timed(File);
+
+impl Timed {
+    /// A copy of an inherited descriptor, asked for by number.
+    fn inherited(number: i32) -> io::Result<Self> {
+        let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+        Ok(Self(File::from(rustix::process::pidfd_getfd(&own, number, PidfdGetfdFlags::empty())?)))
+    }
+
+    fn wait(&self, flags: PollFlags) -> io::Result<()> {
+        let limit = Timespec { tv_sec: WAIT_S, tv_nsec: 0 };
+        match rustix::event::poll(&mut [PollFd::new(&self.0, flags)], Some(&limit))? {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.wait(PollFlags::IN)?;
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.wait(PollFlags::OUT)?;
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
