@@ -2,7 +2,6 @@
 //! Called by everybody; never opens a socket.
 #![forbid(unsafe_code)]
 
-pub mod access;
 pub mod assign;
 pub mod cdb;
 pub mod classic;

@@ -127,7 +127,7 @@ pub(crate) fn identities(config: &Config, more_names: &[String], now: postino_ty
 pub(crate) fn self_made(config: &Config, more_names: &[String]) -> anyhow::Result<()> {
     let now = crate::clock::SystemClock::new().now();
     ensure_self_made(config, more_names, now)?;
-    crate::home::prepare(config, owner(config)?)
+    crate::home::prepare(&config.home, owner(config)?)
 }
 
 fn ensure_self_made(config: &Config, more_names: &[String], now: postino_types::Time) -> anyhow::Result<TlsIdentity> {

@@ -1,4 +1,4 @@
-//! The folders of a home: made, owned and readable as each part needs them. Called at start by `supervise`, `serve` and `setup`; never touches mail.
+//! The folders of a home: made, owned and readable as each part needs them. Called at start by `supervise`, `serve`, `setup` and `install-compat`; never touches mail.
 
 use anyhow::Context;
 use postino_control::Config;
@@ -6,8 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Makes `queue/`, `run/`, `tls/`, `queue/drop/` with their owners and modes. `owner` is given only when we are root.
-pub(crate) fn prepare(config: &Config, owner: Option<(u32, u32)>) -> anyhow::Result<()> {
-    let home = &config.home;
+pub(crate) fn prepare(home: &Path, owner: Option<(u32, u32)>) -> anyhow::Result<()> {
     for (name, mode) in
         [("queue", 0o711), ("queue/drop", 0o3730), ("run", 0o755), ("tls", 0o711), ("users", 0o755), ("alias", 0o755), ("domains", 0o711)]
     {

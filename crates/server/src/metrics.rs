@@ -89,11 +89,7 @@ impl Metrics {
             Event::Login { granted: false, .. } => _ = self.logins_denied.inc(),
             Event::Warning { .. } => _ = self.warnings.inc(),
             Event::Alert { .. } => _ = self.alerts.inc(),
-            Event::DeliveryStarted { .. }
-            | Event::Status { .. }
-            | Event::TripleBounce { .. }
-            | Event::Ended { .. }
-            | Event::Notice { .. } => {}
+            Event::DeliveryStarted { .. } | Event::Status { .. } | Event::TripleBounce { .. } | Event::Ended { .. } => {}
         }
     }
 

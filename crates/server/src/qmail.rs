@@ -68,7 +68,7 @@ fn start(home: &Path) -> anyhow::Result<i32> {
 
 /// Without root: everything under one uid, as `serve` does it.
 fn alone(loaded: Loaded, main: MainProcess) -> anyhow::Result<i32> {
-    crate::home::prepare(&loaded.config, None)?;
+    crate::home::prepare(&loaded.config.home, None)?;
     let (mut spawner, link) = crate::supervise::start_spawner(&loaded.config)?;
     let result = crate::worker::run(crate::worker::Parts { loaded, bound: Vec::new(), link, herald: Herald::Main(main) });
     let _ = spawner.kill();

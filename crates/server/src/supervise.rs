@@ -36,7 +36,7 @@ pub(crate) fn start_spawner(config: &Config) -> anyhow::Result<(Child, OwnedFd)>
 pub(crate) fn run(config: &Config, bound: Vec<Bound>, main: MainProcess) -> anyhow::Result<i32> {
     let (uid, gid) = crate::compose::account(&config.server.user)?.context("invariant: the supervisor is root")?;
     crate::environment::passable(&config.home, uid, gid).map_err(anyhow::Error::msg)?;
-    crate::home::prepare(config, Some((uid, gid)))?;
+    crate::home::prepare(&config.home, Some((uid, gid)))?;
     crate::home::stage_keys(config, uid, gid)?;
     let signals = signal_set();
     signals.thread_block().context("cannot block signals")?;

@@ -20,8 +20,6 @@ pub(super) enum End {
     Shutdown,
     /// The handshake failed.
     Tls,
-    /// The rules by address say so.
-    Denied,
 }
 
 impl From<io::Error> for End {
@@ -40,7 +38,6 @@ impl End {
             Self::Limit => "limit",
             Self::Shutdown => "shutdown",
             Self::Tls => "tls",
-            Self::Denied => "denied",
         }
     }
 }

@@ -28,14 +28,14 @@ pub(crate) fn run(place: &Place, args: &DemoArgs) -> anyhow::Result<i32> {
     let first = !home.join("control/me").try_exists()?;
     prepare(&home, &format!("# written by `postino demo` at each start\nuser = \"{user}\"\n{listen}"))?;
     let config = super::load(&home)?;
-    crate::home::prepare(&config, crate::compose::owner(&config)?)?;
+    crate::home::prepare(&config.home, crate::compose::owner(&config)?)?;
     crate::compose::self_made(&config, &[])?;
     super::directory::add_domain_if_missing(&config, DOMAIN, "postmaster-demo")?;
     super::setup::system_aliases(&home, DOMAIN)?;
     for (name, password) in USERS {
         super::directory::add_user_if_missing(&config, &format!("{name}@{DOMAIN}"), password)?;
     }
-    crate::home::prepare(&config, crate::compose::owner(&config)?)?;
+    crate::home::prepare(&config.home, crate::compose::owner(&config)?)?;
     super::serve::serve(&super::load_quietly(&home)?, Some(explain(&home, args.base_port, first)))
         .context("the demo cannot run (--base-port N chooses other ports, --home DIR another folder)")
 }

@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod demo;
 mod directory;
+mod install_compat;
 mod queue;
 mod queue_qmail;
 mod serve;
@@ -77,6 +78,8 @@ enum Command {
     /// The queue
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// Put the historical programs, accounts and folders of a qmail machine in place
+    InstallCompat(install_compat::InstallCompatArgs),
     /// (internal) the unprivileged part of serve
     #[command(hide = true)]
     Worker,
@@ -99,6 +102,7 @@ pub(crate) fn run() -> i32 {
         Command::User(command) => directory::user(&cli.place, command),
         Command::Alias(command) => directory::alias(&cli.place, command),
         Command::Queue(command) => queue::run(&cli.place, command),
+        Command::InstallCompat(args) => install_compat::run(&cli.place, &args),
         Command::Worker => crate::worker::main(&cli.place.home()),
         Command::Spawner => serve::spawner(&cli.place),
     };

@@ -44,7 +44,7 @@ pub(crate) fn serve(loaded: &Loaded, greeting: Option<String>) -> anyhow::Result
     if nix::unistd::geteuid().is_root() {
         return crate::supervise::run(config, bound, MainProcess::new(config, greeting));
     }
-    crate::home::prepare(config, None)?;
+    crate::home::prepare(&config.home, None)?;
     let (mut spawner, link) = crate::supervise::start_spawner(config)?;
     let herald = Herald::Main(MainProcess::new(config, greeting));
     let result = crate::worker::run(crate::worker::Parts { loaded: loaded.clone(), bound, link, herald });

@@ -49,7 +49,7 @@ pub(crate) fn run(place: &Place, args: &SetupArgs) -> anyhow::Result<i32> {
     let made = make(&home, &host, &args.user)?;
     let config = super::load(&home)?;
     let owner = crate::compose::owner(&config)?;
-    crate::home::prepare(&config, owner)?;
+    crate::home::prepare(&config.home, owner)?;
     crate::compose::self_made(&config, &args.host_names)?;
     let password = match &args.postmaster_password {
         Some(password) => password.clone(),
@@ -57,7 +57,7 @@ pub(crate) fn run(place: &Place, args: &SetupArgs) -> anyhow::Result<i32> {
     };
     let new_domain = super::directory::add_domain_if_missing(&config, &domain, &password)?;
     system_aliases(&home, &domain)?;
-    crate::home::prepare(&config, owner)?;
+    crate::home::prepare(&config.home, owner)?;
     if !args.quiet {
         report(&home, &host, &domain, new_domain.then_some(password.as_str()), &made);
     }

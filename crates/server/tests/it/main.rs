@@ -4,8 +4,8 @@
 mod client;
 mod house;
 
-mod access_rules;
 mod crash_kill;
+mod howto;
 mod limits;
 mod mail_in_and_out;
 mod peers;

@@ -1,0 +1,114 @@
+# A qmail machine to type on: this system's files with everything writable covered by layers that vanish, in mount, process, network and
+# host name spaces that the test harness made. Sourced by the scripts beside it; BIN holds `postino` and `postino-compat`, LIB this file's folder.
+set -eu
+export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+POSTINO=$BIN/postino
+unset POSTINO_HOME MAIL
+umask 022
+mount --make-rprivate /
+
+# layers NAME: a machine's own files from here on.
+layers() {
+    local t=/tmp/machine-$1 d
+    mkdir -p "$t"
+    mount -t tmpfs -o mode=755 machine "$t"
+    for d in etc home var usr/local usr/bin usr/sbin usr/lib; do
+        mkdir -p "$t/new/$d" "$t/aside/$d"
+        mount -t overlay "$1" -o "lowerdir=/$d,upperdir=$t/new/$d,workdir=$t/aside/$d" "/$d"
+    done
+    mount -t tmpfs -o mode=755 run /run
+    mkdir -p /run/lock "$t/dev/shm"
+    for d in null zero full random urandom; do : >"$t/dev/$d"; mount --bind "/dev/$d" "$t/dev/$d"; done
+    ln -s /proc/self/fd "$t/dev/fd"
+    mount --rbind "$t/dev" /dev
+    hostname "$1"
+    echo "127.0.0.1 localhost $1" >/etc/hosts
+    # Nobody answers there: names that are asked for are found in no time to be unknown.
+    echo "nameserver 127.0.0.1" >/etc/resolv.conf
+    ip link set lo up
+    # Another mailer's name in the way is another test.
+    rm -f /usr/sbin/sendmail /usr/lib/sendmail
+    rm -rf /var/lib/postino
+}
+
+fail() {
+    echo "FAILED in ${ROW:-the beginning}: $*" >&2
+    for log in /var/log/maillog /var/log/beside; do [ ! -f $log ] || { echo "--- $log"; tail -n 60 $log; } >&2; done
+    exit 1
+}
+trap 'fail "a command ended with $? in line $LINENO: $BASH_COMMAND"' ERR
+set -E
+
+# row SECTION NAME: what follows shows this row of the list of promises.
+row() {
+    ROW="$1 $2"
+    echo "row: $ROW"
+}
+
+# eventually WORD...: the command becomes true; a minute is for a machine that is busy, not a promise.
+eventually() {
+    local end=$((SECONDS + 60))
+    until "$@"; do
+        [ $SECONDS -lt $end ] || fail "never true: $*"
+        sleep 0.05
+    done
+}
+
+has() { grep -qF -- "$2" "$1"; }
+is() { [ "$1" = "$2" ] || fail "wanted <$2>, got <$1>"; }
+contains() { case "$1" in *"$2"*) ;; *) fail "no <$2> in <$1>" ;; esac; }
+one_file_in() { [ "$(find "$1" -type f 2>/dev/null | wc -l)" = 1 ]; }
+files_in() { [ "$(find "$2" -type f 2>/dev/null | wc -l)" = "$1" ]; }
+
+# dial PORT [HOST]: a telnet that types standard input line by line, each when the answer to the one before is there, and prints both sides.
+dial() { python3 "$LIB/dial.py" "$@"; }
+# answers PORT: a banner.
+answers() { python3 "$LIB/dial.py" --banner "$1" >/dev/null 2>&1; }
+silent() { ! answers "$1"; }
+
+# user NAME PASSWORD: a system account with a Maildir.
+user() {
+    useradd -m -s /bin/sh "$1"
+    echo "$1:$2" | chpasswd
+    su "$1" -c "/var/qmail/bin/maildirmake ~/Maildir"
+}
+
+syslog() {
+    python3 "$LIB/syslog.py" /dev/log /var/log/maillog &
+    eventually test -S /dev/log
+}
+
+# beside: `postino serve` of another home, which nothing on this machine may touch.
+beside() {
+    useradd -r -M -s /usr/sbin/nologin beside
+    "$POSTINO" setup beside.test --domain beside.test --postmaster-password segreto --user beside --home /var/beside --quiet
+    cat >/var/beside/control/server.toml <<'END'
+user = "beside"
+[listen]
+smtp = ["127.0.0.1:2025"]
+submission = []
+submissions = []
+pop3 = ["127.0.0.1:2110"]
+pop3s = []
+http = []
+END
+    "$POSTINO" serve --home /var/beside >/var/log/beside 2>&1 &
+    BESIDE=$!
+    eventually answers 2025
+}
+
+# The same process answers as before.
+beside_untouched() {
+    kill -0 "$BESIDE" || fail "postino serve of the other home is gone"
+    answers 2025 || fail "postino serve of the other home does not answer"
+}
+
+# qmail_machine NAME: installed and configured as chapter 2 leaves it.
+qmail_machine() {
+    layers "$1"
+    "$POSTINO" install-compat >/var/log/install-compat
+    /var/qmail/bin/config-fast "$1"
+    printf '127.:allow,RELAYCLIENT=""\n:allow\n' >/etc/tcp.smtp
+    tcprules /etc/tcp.smtp.cdb /etc/tcp.smtp.tmp </etc/tcp.smtp
+    syslog
+}

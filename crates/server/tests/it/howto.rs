@@ -1,0 +1,46 @@
+//! The HOWTO's chapter, typed: each script of `tests/howto` runs on a machine of its own (mounts, processes, network, host name) with the historical
+//! programs put in place by `postino install-compat`. Needs root, unshare and overlay mounts; without them it says so.
+
+use super::house::{is_root, text};
+use super::peers::compat;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Type these as root in name spaces of their own.
+fn machine() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["-m", "-p", "-n", "-u", "-f", "--mount-proc", "--kill-child", "--", "bash"]).stdin(Stdio::null());
+    command
+}
+
+fn possible() -> bool {
+    let overlay =
+        "mount -t tmpfs t /home && mkdir /home/u /home/w && mount -t overlay o -o lowerdir=/var,upperdir=/home/u,workdir=/home/w /var";
+    let able = is_root() && machine().args(["-c", overlay]).status().is_ok_and(|status| status.success());
+    if !able {
+        eprintln!("skipped: the machines of the HOWTO need root, unshare and overlay mounts");
+    }
+    able
+}
+
+fn section(script: &str) {
+    if !possible() {
+        return;
+    }
+    let Some(compat) = compat() else { panic!("the historical programs are not built") };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/howto");
+    let bin = tempfile::Builder::new().prefix("postino-howto-").tempdir_in("/var/tmp").unwrap();
+    std::fs::set_permissions(bin.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for (from, name) in [(Path::new(env!("CARGO_BIN_EXE_postino")), "postino"), (&compat, "postino-compat")] {
+        // Debugging information would be copied a dozen times.
+        super::house::run(Command::new("strip").arg("-o").arg(bin.path().join(name)).arg(from));
+    }
+    let output = machine().arg(folder.join(script)).env("LIB", &folder).env("BIN", bin.path()).output().unwrap();
+    println!("{}", text(&output.stdout));
+    assert!(output.status.success(), "{script}: {}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
+fn install_compat() {
+    section("install-compat.sh");
+}
