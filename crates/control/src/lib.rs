@@ -2,6 +2,7 @@
 //! Called by everybody; never opens a socket.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod assign;
 pub mod cdb;
 pub mod classic;

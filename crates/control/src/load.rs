@@ -1,16 +1,19 @@
 //! From the control directory to a [`Config`]: raw bytes are typed by the table, then checked against each other. Called at start, at
 //! SIGHUP and by `check`. All or nothing: with one problem the caller keeps the configuration that it has.
 
+use crate::access::{self, Service, Sources};
 use crate::classic;
 use crate::problem::Problem;
 use crate::raw::{self, Raw};
 use crate::resolved::{Config, RelayAuth, SmtpRoute};
+use crate::server_toml;
 use crate::table::{self, Home, Kind, Setting};
-use crate::tcprules::Rules;
-use crate::{cdb, server_toml};
 use postino_types::printable::printable;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// Rules of a kind that are told about; who reads three of them knows.
+const ODD_RULES_MAX: usize = 3;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +58,31 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong, not only the first thing.
 pub fn load(home: &Path) -> Result<Loaded, Vec<Problem>> {
-    resolve(&raw::read(home)?)
+    let standard = [Service::Smtp, Service::Pop3].map(|service| (service, Sources::standard(home, service)));
+    let mut loaded = resolve(&raw::read(home)?)?;
+    let mut problems = Vec::new();
+    for (service, sources) in standard {
+        if let Err(problem) = loaded.follow(service, sources) {
+            problems.push(problem);
+        }
+    }
+    if problems.is_empty() { Ok(loaded) } else { Err(problems) }
+}
+
+impl Loaded {
+    /// Rules by client address follow their files from now on: the standard ones, or the file that `access.smtp` or `access.pop3` names.
+    fn follow(&mut self, service: Service, standard: Sources) -> Result<(), Problem> {
+        let Some(file) = self.config.server.access.file(service).map(|file| self.config.home.join(file)) else {
+            self.config.follow(service, None, standard);
+            return Ok(());
+        };
+        let sources = Sources::named(file.clone());
+        let (rules, _) = sources.read()?;
+        let text = format!("{} rules", rules.len());
+        self.values.insert(service.file(), Value { text, origin: Origin::Set { file, line: 1 } });
+        self.config.follow(service, Some(rules), sources);
+        Ok(())
+    }
 }
 
 /// Resolves what was read. Pure.
@@ -79,6 +106,7 @@ pub fn resolve(raw: &Raw) -> Result<Loaded, Vec<Problem>> {
     resolver.morercpthosts();
     resolver.server_toml();
     resolver.cross_checks();
+    resolver.odd_rules();
     if resolver.problems.is_empty() {
         Ok(Loaded { config: resolver.config, warnings: resolver.warnings, notes: resolver.notes, values: resolver.values })
     } else {
@@ -180,14 +208,7 @@ impl Resolver<'_> {
             }
             Kind::Routes => self.routes(bytes, file),
             Kind::RouteLogins => self.route_logins(bytes, file),
-            Kind::Rules => match Rules::parse(bytes) {
-                Ok(rules) => self.config.tcprules = rules,
-                Err(e) => {
-                    return Err(Problem::new(file, format!("unable to parse this line: {}", e.text))
-                        .at(e.line)
-                        .advise("ADDRESS:allow or ADDRESS:deny, then ,NAME=\"VALUE\""));
-                }
-            },
+            Kind::Rules(place) => *place(&mut self.config) = access::parsed(bytes, file)?,
             Kind::Text(set) if !bytes.is_empty() => set(&mut self.config, bytes.to_vec()),
             Kind::Path(set) => {
                 let path = PathBuf::from(line()?);
@@ -281,17 +302,30 @@ impl Resolver<'_> {
     }
 
     fn rules_cdb(&mut self) {
-        let Some(bytes) = &self.raw.tcp_smtp_cdb else { return };
-        let file = self.path("tcp.smtp.cdb");
-        match cdb::Cdb::new(bytes).and_then(|cdb| Rules::from_cdb(&cdb)) {
-            Ok(rules) => {
-                let text = format!("{} compiled rules", rules.len());
-                self.values.insert("tcp.smtp", Value { text, origin: Origin::Set { file, line: 1 } });
-                self.config.tcprules = rules;
+        for (name, bytes) in &self.raw.rules_cdb {
+            let file = self.path(&format!("{name}.cdb"));
+            match access::compiled(bytes, &file) {
+                Ok(rules) => {
+                    let text = format!("{} compiled rules", rules.len());
+                    self.values.insert(name, Value { text, origin: Origin::Set { file, line: 1 } });
+                    if let Some(Kind::Rules(place)) = table::find(name).map(|setting| setting.kind) {
+                        *place(&mut self.config) = rules;
+                    }
+                }
+                Err(problem) => self.problems.push(problem),
             }
-            Err(e) => {
-                self.problems.push(Problem::new(file, e.to_string()).advise("compile it again with tcprules, or write control/tcp.smtp"))
-            }
+        }
+    }
+
+    /// What rules may ask for and `postino serve` does not do.
+    fn odd_rules(&mut self) {
+        for (service, rules) in [(Service::Smtp, &self.config.tcprules), (Service::Pop3, &self.config.tcprules_pop3)] {
+            let file = self.path(service.file());
+            let asks = "asks who the client's user is; postino serve asks no client that, so this rule never counts there";
+            let told = |key: &[u8], what: &str| Problem::new(&file, format!("the rule for {} {what}", printable(key)));
+            self.notes.extend(rules.keys_with_info().take(ODD_RULES_MAX).map(|key| told(key, asks)));
+            let queue = "sets QMAILQUEUE, which counts for qmail-smtpd only; postino serve ignores it";
+            self.warnings.extend(rules.keys_setting("QMAILQUEUE").take(ODD_RULES_MAX).map(|key| told(key, queue)));
         }
     }
 
@@ -403,7 +437,7 @@ fn parse_route(value: &[u8]) -> (SmtpRoute, Option<String>) {
 fn shown(setting: &Setting, bytes: &[u8]) -> String {
     match setting.kind {
         _ if setting.kind.is_secret() => "(hidden)".into(),
-        Kind::Hosts(_) | Kind::Words(_) | Kind::Pairs(_) | Kind::Routes | Kind::Rules | Kind::CdbSource => {
+        Kind::Hosts(_) | Kind::Words(_) | Kind::Pairs(_) | Kind::Routes | Kind::Rules(_) | Kind::CdbSource => {
             classic::list(bytes).map(|(_, line)| printable(line)).collect::<Vec<_>>().join("\n")
         }
         Kind::Text(_) => String::from_utf8_lossy(classic::trim_end(bytes)).into_owned(),
@@ -413,7 +447,9 @@ fn shown(setting: &Setting, bytes: &[u8]) -> String {
 
 fn first_line(setting: &Setting, bytes: &[u8]) -> usize {
     match setting.kind {
-        Kind::Hosts(_) | Kind::Words(_) | Kind::Pairs(_) | Kind::Routes | Kind::Rules => classic::list(bytes).next().map_or(1, |(n, _)| n),
+        Kind::Hosts(_) | Kind::Words(_) | Kind::Pairs(_) | Kind::Routes | Kind::Rules(_) => {
+            classic::list(bytes).next().map_or(1, |(n, _)| n)
+        }
         _ => 1,
     }
 }

@@ -1,6 +1,7 @@
 //! The control directory as it lies on disk: bytes of each known file, names of the unknown ones. The only part of the loader that opens files.
 //! Never interprets what it reads.
 
+use crate::access::Service;
 use crate::problem::Problem;
 use crate::table::{self, Home, SERVER_TOML};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,8 +22,8 @@ pub struct Raw {
     pub files: BTreeMap<&'static str, Vec<u8>>,
     /// `server.toml`, when it exists.
     pub server_toml: Option<Vec<u8>>,
-    /// `tcp.smtp.cdb`, read only when there is no `tcp.smtp`.
-    pub tcp_smtp_cdb: Option<Vec<u8>>,
+    /// Compiled rules by the name of their text (`tcp.smtp` for `tcp.smtp.cdb`), read only when the text is missing.
+    pub rules_cdb: BTreeMap<&'static str, Vec<u8>>,
     /// `morercpthosts.cdb` exists.
     pub has_morercpthosts_cdb: bool,
     /// `smtproutes.auth` can be read by every user of the machine.
@@ -60,8 +61,12 @@ pub fn read(home: &Path) -> Result<Raw, Vec<Problem>> {
         })
     };
     raw.server_toml = optional(home.join(SERVER_TOML));
-    if !raw.files.contains_key("tcp.smtp") {
-        raw.tcp_smtp_cdb = optional(control.join("tcp.smtp.cdb"));
+    for name in [Service::Smtp, Service::Pop3].map(Service::file) {
+        if !raw.files.contains_key(name)
+            && let Some(bytes) = optional(control.join(format!("{name}.cdb")))
+        {
+            raw.rules_cdb.insert(name, bytes);
+        }
     }
     raw.has_morercpthosts_cdb = control.join("morercpthosts.cdb").is_file();
     let logins = std::fs::metadata(control.join("smtproutes.auth"));
@@ -70,12 +75,13 @@ pub fn read(home: &Path) -> Result<Raw, Vec<Problem>> {
 }
 
 fn is_known(name: &str) -> bool {
-    matches!(name, "server.toml" | "tcp.smtp.cdb" | "morercpthosts.cdb")
+    matches!(name, "server.toml" | "tcp.smtp.cdb" | "tcp.pop3.cdb" | "morercpthosts.cdb")
         || name.starts_with('.')
         || table::find(name).is_some_and(|s| s.home == Home::File)
 }
 
-fn read_file(path: &Path) -> Result<Option<Vec<u8>>, Problem> {
+/// A whole file; `None` when it is missing.
+pub(crate) fn read_file(path: &Path) -> Result<Option<Vec<u8>>, Problem> {
     let fail = |e: std::io::Error| {
         Problem::new(path, format!("cannot be read: {e}")).advise("mend the file's owner or mode, or take it away for the default")
     };

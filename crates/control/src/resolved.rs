@@ -1,5 +1,7 @@
 //! The resolved configuration: typed values that daemons read. Made from the control directory by this crate alone.
 
+use crate::access::{Service, Sources};
+use crate::tcprules::Rules;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -76,7 +78,11 @@ pub struct Config {
     /// `qmqpservers`: addresses of QMQP servers.
     pub qmqpservers: Vec<String>,
     /// `tcp.smtp` rules by client address (RELAYCLIENT and others), compiled in memory.
-    pub tcprules: crate::tcprules::Rules,
+    pub tcprules: Rules,
+    /// `tcp.pop3`: the same for POP3.
+    pub tcprules_pop3: Rules,
+    /// The files that those two follow while the server runs: SMTP's, POP3's.
+    pub rule_files: (Sources, Sources),
     // --- server.toml
     /// What `server.toml` says.
     pub server: Server,
@@ -146,6 +152,8 @@ pub struct Server {
     pub tls: Vec<TlsIdentity>,
     /// Limits.
     pub limits: Limits,
+    /// Where the rules by client address stand, when not in `control/`.
+    pub access: AccessFiles,
     /// Recipient delimiter besides `-` for `user+tag` (`recipient_delimiters`, default `"-"`).
     pub recipient_delimiters: String,
     /// AUTH and password logins before TLS from loopback addresses for POP3 and IMAP (`plaintext_login_from_loopback`, default true). Never for SMTP.
@@ -164,6 +172,26 @@ pub struct Server {
     pub stop_grace: Duration,
     /// Programs in dot-qmail: seconds (`program_timeout_s`), memory (`program_memory_mb`), processes.
     pub programs: ProgramLimits,
+}
+
+/// Rules by client address that other programs of the machine keep (`[access]`).
+#[derive(Debug, Clone, Default)]
+pub struct AccessFiles {
+    /// For SMTP instead of `control/tcp.smtp`; compiled when the name ends with `.cdb`.
+    pub smtp: Option<PathBuf>,
+    /// For POP3 instead of `control/tcp.pop3`.
+    pub pop3: Option<PathBuf>,
+}
+
+impl AccessFiles {
+    /// The file named for a service.
+    #[must_use]
+    pub fn file(&self, service: Service) -> Option<&PathBuf> {
+        match service {
+            Service::Smtp => self.smtp.as_ref(),
+            Service::Pop3 => self.pop3.as_ref(),
+        }
+    }
 }
 
 /// A certificate with its key.
@@ -316,6 +344,26 @@ impl Config {
         candidates.find_map(|key| self.smtproutes.get(key)).filter(|route| !route.relay.is_empty())
     }
 
+    /// The rules of a service as they were loaded, and the files that they follow.
+    #[must_use]
+    pub fn access(&self, service: Service) -> (&Rules, &Sources) {
+        match service {
+            Service::Smtp => (&self.tcprules, &self.rule_files.0),
+            Service::Pop3 => (&self.tcprules_pop3, &self.rule_files.1),
+        }
+    }
+
+    pub(crate) fn follow(&mut self, service: Service, rules: Option<Rules>, sources: Sources) {
+        let (place, files) = match service {
+            Service::Smtp => (&mut self.tcprules, &mut self.rule_files.0),
+            Service::Pop3 => (&mut self.tcprules_pop3, &mut self.rule_files.1),
+        };
+        if let Some(rules) = rules {
+            *place = rules;
+        }
+        *files = sources;
+    }
+
     /// Looks a key (lower case: a host or `.suffix`) up in morercpthosts.cdb. The file is opened anew each time, so a new one counts at once;
     /// a missing one holds nothing.
     pub fn is_in_morercpthosts(&self, key: &[u8]) -> Result<bool, crate::cdb::CdbError> {
@@ -364,7 +412,9 @@ impl Default for Config {
             idhost: NAME.into(),
             plusdomain: NAME.into(),
             qmqpservers: Vec::new(),
-            tcprules: crate::tcprules::Rules::default(),
+            tcprules: Rules::default(),
+            tcprules_pop3: Rules::default(),
+            rule_files: Default::default(),
             server: Server::default(),
         }
     }
@@ -377,6 +427,7 @@ impl Default for Server {
             user: "postino".into(),
             tls: Vec::new(),
             limits: Limits::default(),
+            access: AccessFiles::default(),
             recipient_delimiters: "-".into(),
             plaintext_login_from_loopback: true,
             retry_interval_s: None,

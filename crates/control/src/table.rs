@@ -5,6 +5,7 @@ mod classic;
 mod server;
 
 use crate::resolved::Config;
+use crate::tcprules::Rules;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -72,7 +73,7 @@ pub enum Kind {
     /// Logins for smtproutes.
     RouteLogins,
     /// Rules by client address.
-    Rules,
+    Rules(fn(&mut Config) -> &mut Rules),
     /// The text source of a cdb; only the cdb is read.
     CdbSource,
     /// The whole file.
@@ -99,7 +100,7 @@ impl Kind {
             Self::Hosts(_) | Self::Words(_) => "list",
             Self::Pairs(_) | Self::Routes => "key:value list",
             Self::RouteLogins => "secret list",
-            Self::Rules => "rules",
+            Self::Rules(_) => "rules",
             Self::CdbSource => "list, compiled to a cdb",
             Self::Text(_) => "text",
             Self::Path(_) => "path",

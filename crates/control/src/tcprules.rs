@@ -42,6 +42,13 @@ pub struct Rules {
     records: Vec<(Vec<u8>, Vec<u8>)>,
     index: HashMap<Vec<u8>, usize>,
     v6_prefixes: BTreeSet<u8>,
+    names_hosts: bool,
+}
+
+impl PartialEq for Rules {
+    fn eq(&self, other: &Self) -> bool {
+        self.records == other.records
+    }
 }
 
 impl Rules {
@@ -105,9 +112,27 @@ impl Rules {
         })
     }
 
+    /// True when the client's name may decide: no rule names its very address, and some rule names hosts.
+    #[must_use]
+    pub fn needs_host(&self, ip: IpAddr) -> bool {
+        self.names_hosts && !addresses_of(ip.to_canonical()).iter().any(|address| self.index.contains_key(address.as_bytes()))
+    }
+
+    /// Rules that want to know the client's user (`joe@192.0.2.1`, ident).
+    pub fn keys_with_info(&self) -> impl Iterator<Item = &[u8]> {
+        self.records.iter().map(|(key, _)| key.as_slice()).filter(|key| key.contains(&b'@'))
+    }
+
+    /// Rules that set this variable.
+    pub fn keys_setting<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let sets = move |data: &[u8]| decode(data).variable(name).is_some();
+        self.records.iter().filter(move |(_, data)| sets(data)).map(|(key, _)| key.as_slice())
+    }
+
     fn insert(&mut self, mut key: Vec<u8>, data: Vec<u8>) {
         if let Some(at) = key.iter().position(|&b| b == b'=') {
             key.iter_mut().skip(at).for_each(|b| b.make_ascii_lowercase());
+            self.names_hosts = true;
         }
         if let Some((network, bits)) = v6_network(&key) {
             key = v6_key(network, bits);

@@ -2,10 +2,12 @@
 //! mail protocol, reads no mailbox and decides no policy.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod dns;
 pub mod limits;
 pub mod line;
 pub mod listener;
+pub mod names;
 pub mod stream;
 pub mod tls;
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod dotqmail;
+pub mod rbl;
 pub mod relay;
 pub mod retry;
 pub mod route;

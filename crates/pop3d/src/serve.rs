@@ -7,10 +7,12 @@ mod transfer;
 mod wire;
 
 use crate::session::{Action, ClearPasswords, Reason, Session, Settings, Tls};
+use postino_control::access::Service;
 use postino_control::{Config, Live};
 use postino_net::{Accepted, ConnectionPermit, LoginThrottle, ServerTls};
 use postino_ports::clock::Clock;
 use postino_ports::directory::Directory;
+use postino_ports::dns::Dns;
 use postino_ports::event::Events;
 use postino_ports::maildrop::{self, DropMessage, Maildrops};
 use record::{End, Record};
@@ -50,6 +52,8 @@ pub struct Context {
     pub directory: Arc<dyn Directory>,
     /// Their mail.
     pub maildrops: Arc<dyn Maildrops>,
+    /// For rules by client name; without it every client but loopback is unknown.
+    pub dns: Option<Arc<dyn Dns>>,
     /// Who hears of it.
     pub events: Arc<dyn Events>,
     /// Time.
@@ -74,7 +78,12 @@ impl std::fmt::Debug for Context {
 pub async fn serve(accepted: Accepted, mode: TlsMode, context: Arc<Context>) {
     let Accepted { stream, peer, permit } = accepted;
     let config = context.config.get();
-    let record = Record::new(&context, mode, permit.session(), peer.ip());
+    let mut record = Record::new(&context, mode, permit.session(), peer.ip());
+    let judged = postino_net::access::judge(&context.config, Service::Pop3, peer.ip(), context.dns.as_deref(), context.events.as_ref());
+    if !judged.await.may_enter() {
+        record.end = Some(End::Denied);
+        return;
+    }
     let settings = settings(&config, mode, peer.ip(), &context);
     let limits = &config.server.limits;
     let mut shell = Shell {
@@ -159,12 +168,12 @@ impl Shell {
                 self.out.extend_from_slice(b"-ERR [SYS/TEMP] the server is shutting down\r\n");
             }
             // RFC 1939 3: an idle client is left without a word.
-            End::Quit | End::Errors | End::Timeout | End::Closed | End::Tls => {}
+            End::Quit | End::Errors | End::Timeout | End::Closed | End::Tls | End::Denied => {}
         }
         if matches!(end, End::Limit | End::Shutdown) {
             self.wire.write_limit = FAREWELL;
         }
-        let speaks = !matches!(end, End::Timeout | End::Closed | End::Tls);
+        let speaks = !matches!(end, End::Timeout | End::Closed | End::Tls | End::Denied);
         let written = speaks && self.write().await.is_ok();
         let Self { mut wire, mut record, permit, .. } = self;
         record.bytes = wire.sent;

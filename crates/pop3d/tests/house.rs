@@ -180,6 +180,7 @@ impl House {
         let context = Arc::new(Context {
             throttle: Arc::new(LoginThrottle::new(config.server.limits.failed_logins_per_minute)),
             config: Live::new(config),
+            dns: None,
             directory: fake.clone(),
             maildrops: Arc::new(Drops(fake.clone())),
             events: fake.clone(),

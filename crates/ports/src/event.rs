@@ -88,7 +88,7 @@ pub enum Event<'a> {
         messages: u64,
         /// Bytes received or sent.
         bytes: u64,
-        /// Why it ended: `quit`, `closed`, `timeout`, `errors`, `limit`, `shutdown`, `panic`, `tls`.
+        /// Why it ended: `quit`, `closed`, `timeout`, `errors`, `limit`, `shutdown`, `panic`, `tls`, `denied`.
         reason: &'a str,
         /// Milliseconds.
         millis: u64,
@@ -116,6 +116,13 @@ pub enum Event<'a> {
         login: &'a str,
         /// Granted?
         granted: bool,
+    },
+    /// Worth a line, nothing to do.
+    Notice {
+        /// Lower-case constant text.
+        what: &'a str,
+        /// Facts.
+        detail: &'a str,
     },
     /// Look this week.
     Warning {

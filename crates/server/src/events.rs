@@ -72,7 +72,7 @@ impl EventSink {
             Event::Warning { what, detail } => writeln!(line, "warning: {what}: {detail}"),
             Event::Alert { what, detail: "" } => writeln!(line, "alert: {what}"),
             Event::Alert { what, detail } => writeln!(line, "alert: {what}: {detail}"),
-            Event::SessionEnded { .. } | Event::Refused { .. } | Event::Login { .. } => Ok(()),
+            Event::SessionEnded { .. } | Event::Refused { .. } | Event::Login { .. } | Event::Notice { .. } => Ok(()),
         };
         if crate::qmail::engine().is_some() {
             // qmail's log never shows one, whatever the line is about.
@@ -126,6 +126,7 @@ fn trace(event: &Event<'_>) {
                 tracing::info!(service, %peer, login, "login denied");
             }
         }
+        Event::Notice { what, detail } => tracing::info!(detail, "{what}"),
         Event::Warning { what, detail } => tracing::warn!(detail, "{what}"),
         Event::Alert { what, detail } => tracing::error!(detail, "{what}"),
         Event::DeliveryStarted { .. } | Event::Status { .. } | Event::Ended { .. } => {}

@@ -89,7 +89,11 @@ impl Metrics {
             Event::Login { granted: false, .. } => _ = self.logins_denied.inc(),
             Event::Warning { .. } => _ = self.warnings.inc(),
             Event::Alert { .. } => _ = self.alerts.inc(),
-            Event::DeliveryStarted { .. } | Event::Status { .. } | Event::TripleBounce { .. } | Event::Ended { .. } => {}
+            Event::DeliveryStarted { .. }
+            | Event::Status { .. }
+            | Event::TripleBounce { .. }
+            | Event::Ended { .. }
+            | Event::Notice { .. } => {}
         }
     }
 

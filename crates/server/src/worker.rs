@@ -114,6 +114,8 @@ fn needs(config: &Config) -> sandbox::Needs {
         read.extend(identity.certificate.canonicalize().ok().and_then(|p| p.parent().map(Path::to_owned)));
         read.extend(identity.key.parent().map(Path::to_owned));
     }
+    let rules = [&config.server.access.smtp, &config.server.access.pop3].into_iter().flatten();
+    read.extend(rules.filter_map(|file| home.join(file).parent().map(Path::to_owned)));
     let mut write: Vec<PathBuf> = ["queue", "run", "tls", "domains"].map(|d| home.join(d)).into();
     write.push(config.vpopmail_home.join("domains"));
     write.push(config.vpopmail_home.join("etc"));
@@ -219,6 +221,7 @@ impl Shared {
         };
         let pop3 = Arc::new(postino_pop3d::Context {
             config: house.live.clone(),
+            dns: Some(Arc::clone(&house.dns)),
             directory: Arc::clone(&house.directory),
             maildrops: Arc::clone(&house.maildrops),
             events: Arc::clone(&house.events),

@@ -7,6 +7,7 @@ use crate::texts;
 use crate::watch::Watch;
 use bytes::Bytes;
 use postino_control::tcprules::Verdict;
+use postino_policy::rbl::{self, Ordered};
 use postino_policy::relay::{self, Accepted, RcptDecision};
 use postino_ports::directory::Resolution;
 use postino_ports::queue::{AcceptError, BodyWriter, NewEntry};
@@ -19,9 +20,8 @@ use std::net::IpAddr;
 /// What is known of the client beside the protocol.
 #[derive(Default)]
 pub(crate) struct Client {
-    /// Verified name, once looked up.
-    pub(crate) name: Option<String>,
-    pub(crate) looked_up: bool,
+    /// Verified name, once looked up; `Some(None)`: there is none.
+    pub(crate) name: Option<Option<String>>,
     /// The address rules' word.
     pub(crate) rules: Option<Verdict>,
     /// Logged in and allowed to relay.
@@ -66,6 +66,9 @@ impl Desk {
     }
 
     async fn judge(&mut self, context: &Context, client: &Client, watch: &Watch, rcpt: RcptCommand) -> RcptAnswer {
+        if let Some(ordered) = ordered(client) {
+            return RcptAnswer::Refused(ordered);
+        }
         if self.bad_sender {
             return RcptAnswer::Refused(texts::BAD_SENDER);
         }
@@ -161,7 +164,7 @@ impl Desk {
             _ => None,
         };
         let prepend = WayIn {
-            remote_host: client.name.as_deref(),
+            remote_host: client.name.as_ref().and_then(Option::as_deref),
             helo: session.hello_name(),
             remote_ip: &ip,
             local: &config.me,
@@ -192,6 +195,15 @@ impl Desk {
 
     fn sender_text(&self) -> String {
         self.mail.as_ref().map(|m| m.sender.to_string()).unwrap_or_default()
+    }
+}
+
+/// The refusal that the rules by address order (RBLSMTPD). Who has logged in is known better by that than by an address.
+fn ordered(client: &Client) -> Option<Reply> {
+    let given = client.rules.as_ref().and_then(|rules| rules.variable("RBLSMTPD")).filter(|_| !client.may_relay)?;
+    match rbl::ordered(given) {
+        Ordered::Refuse { how, text } => Some(texts::listed(how, text)),
+        Ordered::AskNobody => None,
     }
 }
 

@@ -6,7 +6,6 @@ mod buffer;
 pub mod context;
 mod desk;
 mod login;
-mod names;
 mod received;
 pub mod serve;
 pub mod settings;

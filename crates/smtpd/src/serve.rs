@@ -4,13 +4,14 @@
 use crate::buffer::{ReadBuffer, Room};
 use crate::context::{Caller, Context};
 use crate::desk::{Client, Desk};
+use crate::login;
 use crate::settings::settings;
 use crate::transport::Transport;
 use crate::watch::Watch;
-use crate::{login, names};
+use postino_control::access::Service;
 use postino_control::resolved::ListenerKind;
 use postino_net::listener::Handler;
-use postino_net::{Accepted, ConnectionPermit};
+use postino_net::{Accepted, ConnectionPermit, access, names};
 use postino_smtp::server::{Action, Attempt, AuthAnswer, Session, Tls};
 use postino_smtp::{MailCommand, Reply};
 use postino_types::printable::printable;
@@ -41,8 +42,8 @@ pub fn handler(kind: ListenerKind, context: Context) -> Handler {
 /// queued all the same.
 pub async fn serve<T: Transport>(transport: T, caller: Caller, context: Context) {
     let mut watch = Watch::new(&context, &caller);
-    let rules = context.config.get().tcprules.lookup(caller.peer.ip(), None, None);
-    if rules.as_ref().is_some_and(|rules| !rules.allow) {
+    let judged = access::judge(&context.config, Service::Smtp, caller.peer.ip(), context.dns.as_deref(), context.events.as_ref()).await;
+    if !judged.may_enter() {
         watch.reason = "denied";
         return;
     }
@@ -62,11 +63,11 @@ pub async fn serve<T: Transport>(transport: T, caller: Caller, context: Context)
         (None, _) => (transport, Tls::Unavailable),
     };
     watch.tls = transport.tls_text().map(Arc::from);
-    let settings = settings(&context.config.get(), &caller, rules.as_ref(), tls);
+    let settings = settings(&context.config.get(), &caller, judged.verdict.as_ref(), tls);
     let session = Session::new(settings, context.clock.monotonic());
     let mut own_addresses = context.own_addresses.to_vec();
     own_addresses.push(caller.local);
-    let client = Client { rules, own_addresses, ..Client::default() };
+    let client = Client { rules: judged.verdict, name: judged.name, own_addresses, ..Client::default() };
     let conversation =
         Conversation { session, buffer: ReadBuffer::default(), desk: Desk::default(), client, caller, context, stopping: false };
     conversation.run(transport, watch).await;
@@ -174,14 +175,8 @@ impl Conversation {
     }
 
     async fn mail(&mut self, mail: MailCommand) {
-        if !self.client.looked_up {
-            self.client.looked_up = true;
-            let ip = self.caller.peer.ip();
-            self.client.name = names::of(&self.context, ip).await;
-            // Rules by name (`=host`) can be asked only now; they may grant RELAYCLIENT, the connection itself was allowed by address.
-            if let Some(name) = &self.client.name {
-                self.client.rules = self.context.config.get().tcprules.lookup(ip, Some(name), None);
-            }
+        if self.client.name.is_none() {
+            self.client.name = Some(names::confirmed(self.context.dns.as_deref(), self.caller.peer.ip()).await);
         }
         self.desk.mail(&self.context, mail);
         self.session.mail_answer(Ok(()));

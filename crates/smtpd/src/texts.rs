@@ -1,6 +1,7 @@
 //! The replies that come from decisions outside the protocol: relaying, mailboxes, the queue. Each once; texts in qmail-smtpd's words
 //! where it has them, codes by RFC 3463.
 
+use postino_policy::rbl::Refusal;
 use postino_ports::queue::AcceptError;
 use postino_smtp::Reply;
 
@@ -22,6 +23,16 @@ pub const FULL: Reply = Reply::new(452, (4, 3, 1), "insufficient system storage,
 pub const QUEUE_FAILED: Reply = Reply::new(451, (4, 3, 0), "queue trouble, try again later");
 /// The queue is stopping.
 pub const STOPPING: Reply = Reply::new(451, (4, 3, 2), "service shutting down");
+
+/// The reply to a client whom a block list or the rules by address refuse, with rblsmtpd's codes.
+#[must_use]
+pub fn listed(how: Refusal, text: &str) -> Reply {
+    match how {
+        Refusal::ForNow => Reply::new(451, (4, 7, 1), ""),
+        Refusal::ForGood => Reply::new(553, (5, 7, 1), ""),
+    }
+    .with_text(&text.replace('\n', " "))
+}
 
 /// The reply to a client whose message the queue did not take. Never a 2xx; 5xx only for size.
 #[must_use]

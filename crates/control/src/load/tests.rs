@@ -1,7 +1,9 @@
 //! Tests of the loader: classic rules, defaults from `me`, errors with file and line, nothing half-applied.
 
 use super::*;
+use crate::cdb;
 use crate::resolved::{ListenerKind, Log, Sandbox};
+use crate::tcprules::Rules;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -242,4 +244,29 @@ proptest! {
         if which % 3 == 0 { raw.server_toml = Some(bytes); }
         let _ = resolve(&raw);
     }
+}
+
+#[test]
+fn rules_of_other_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = dir.path().join("control");
+    std::fs::create_dir(&control).unwrap();
+    std::fs::write(control.join("me"), "h.test\n").unwrap();
+    std::fs::write(control.join("tcp.smtp"), ":allow\njoe@10.1.1.1:deny\n").unwrap();
+    std::fs::write(control.join("tcp.pop3"), "10.:deny,QMAILQUEUE=\"/bin/scan\"\n").unwrap();
+    let denied = |rules: &Rules| rules.lookup("10.1.1.1".parse().unwrap(), None, None).is_some_and(|v| !v.allow);
+    let loaded = load(dir.path()).unwrap_or_else(|p| panic!("{}", told(&p)));
+    assert!(!denied(&loaded.config.tcprules) && denied(&loaded.config.tcprules_pop3));
+    assert!(
+        told(&loaded.notes).contains("joe@10.1.1.1 asks who") && told(&loaded.warnings).contains("rule for 10. sets QMAILQUEUE"),
+        "{}",
+        told(&loaded.notes)
+    );
+    let other = dir.path().join("other.cdb");
+    std::fs::write(control.join("server.toml"), "[access]\nsmtp = \"other.cdb\"\n").unwrap();
+    assert!(told(&load(dir.path()).err().unwrap()).contains("other.cdb: is missing"));
+    std::fs::write(&other, Rules::parse(b"10.:deny\n").unwrap().to_cdb().unwrap()).unwrap();
+    let loaded = load(dir.path()).unwrap_or_else(|p| panic!("{}", told(&p)));
+    assert!(denied(&loaded.config.tcprules));
+    assert_eq!(loaded.values["tcp.smtp"].text, "1 rules");
 }

@@ -130,12 +130,24 @@ pub(super) static SETTINGS: &[Setting] = &[
             "Logins at smarthosts: relay[:port] user password. Used over TLS only; keep it unreadable for others.",
         )
     },
-    file(
-        "tcp.smtp",
-        Kind::Rules,
-        "",
-        "Rules by client address: 127.:allow,RELAYCLIENT=\"\" and so on. Without this file tcp.smtp.cdb is read.",
-    ),
+    Setting {
+        reload: Reload::Live,
+        ..file(
+            "tcp.pop3",
+            Kind::Rules(|c| &mut c.tcprules_pop3),
+            "",
+            "Rules by client address for POP3: 192.0.2.:deny and so on. Without this file tcp.pop3.cdb is read.",
+        )
+    },
+    Setting {
+        reload: Reload::Live,
+        ..file(
+            "tcp.smtp",
+            Kind::Rules(|c| &mut c.tcprules),
+            "",
+            "Rules by client address: 127.:allow,RELAYCLIENT=\"\" and so on. Without this file tcp.smtp.cdb is read.",
+        )
+    },
     number(
         "timeoutconnect",
         (1, 86400, |c, v| c.timeout_connect = Duration::from_secs(v)),

@@ -91,6 +91,18 @@ pub(super) static SETTINGS: &[Setting] = &[
         "How long a stop waits for running deliveries.",
     ),
     restart(key("user", Kind::Line(|c, v| c.server.user = v), "postino", "User that the worker runs as when started as root.")),
+    restart(key(
+        "access.pop3",
+        Kind::Line(|c, v| c.server.access.pop3 = (!v.is_empty()).then(|| v.into())),
+        "",
+        "File with the rules by client address for POP3 instead of control/tcp.pop3; compiled by tcprules when its name ends with .cdb.",
+    )),
+    restart(key(
+        "access.smtp",
+        Kind::Line(|c, v| c.server.access.smtp = (!v.is_empty()).then(|| v.into())),
+        "",
+        "File with the rules by client address for SMTP instead of control/tcp.smtp, for instance /etc/tcp.smtp.cdb; compiled by tcprules when its name ends with .cdb.",
+    )),
     listen!("listen.http", Http, "127.0.0.1:2080", "Metrics and health."),
     listen!("listen.pop3", Pop3, "0.0.0.0:110, [::]:110", "POP3."),
     listen!("listen.pop3s", Pop3s, "0.0.0.0:995, [::]:995", "POP3 over TLS."),

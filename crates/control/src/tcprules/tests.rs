@@ -98,3 +98,43 @@ fn ipv6() {
 fn the_first_of_equal_keys_wins() {
     assert!(!rules("1.:deny\n1.:allow\n").lookup(ip("1.1.1.1"), None, None).unwrap().allow);
 }
+
+mod all_three_ways {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn address() -> impl Strategy<Value = String> {
+        let number = 0u8..4;
+        prop_oneof![
+            Just(String::new()),
+            Just("=".to_owned()),
+            (number.clone(), number.clone()).prop_map(|(a, b)| format!("{a}.{b}.")),
+            (number.clone(), number.clone()).prop_map(|(a, b)| format!("1.2.{a}-{b}.")),
+            (number.clone(), number.clone()).prop_map(|(a, b)| format!("1.2.{a}.{b}")),
+            (0u8..129).prop_map(|bits| format!("[2001:db8::1]/{bits}")),
+            number.prop_map(|n| format!("=.h{n}.test")),
+        ]
+    }
+
+    proptest! {
+        /// Text in memory, cdb in memory and cdb on disk say the same about everybody.
+        #[test]
+        fn agree(addresses in proptest::collection::vec((address(), any::<bool>()), 0..20), a in 0u8..4, b in 0u8..4, v6 in any::<bool>()) {
+            let lines: String = addresses.iter().map(|(at, deny)| format!("{at}:{}\n", if *deny { "deny" } else { "allow,A=\"1\"" })).collect();
+            let r = rules(&lines);
+            let cdb = r.to_cdb().unwrap();
+            let cdb = Cdb::new(&cdb).unwrap();
+            let client = if v6 { ip("2001:db8::1") } else { ip(&format!("1.2.{a}.{b}")) };
+            let host = format!("x.h{a}.test");
+            for host in [None, Some(host.as_str())] {
+                let said = r.find(client, host, None);
+                prop_assert_eq!(&Rules::from_cdb(&cdb).unwrap().find(client, host, None), &said);
+                prop_assert_eq!(find_in(&cdb, client, host, None).unwrap(), said);
+            }
+            // A name that is not needed changes nothing.
+            if !r.needs_host(client) {
+                prop_assert_eq!(r.lookup(client, Some(&host), None), r.lookup(client, None, None));
+            }
+        }
+    }
+}

@@ -20,6 +20,8 @@ pub(super) enum End {
     Shutdown,
     /// The handshake failed.
     Tls,
+    /// The rules by address say so.
+    Denied,
 }
 
 impl From<io::Error> for End {
@@ -38,6 +40,7 @@ impl End {
             Self::Limit => "limit",
             Self::Shutdown => "shutdown",
             Self::Tls => "tls",
+            Self::Denied => "denied",
         }
     }
 }

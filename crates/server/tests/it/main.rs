@@ -4,6 +4,7 @@
 mod client;
 mod house;
 
+mod access_rules;
 mod crash_kill;
 mod howto;
 mod limits;

@@ -1,7 +1,7 @@
 //! Where each historical name lives, and which are files of their own. Asked by `programs`; the names themselves come from `postino-compat --list`.
 
 /// ucspi-tcp and its small tools.
-const UCSPI: [&str; 20] = [
+const UCSPI: [&str; 22] = [
     "tcpserver",
     "tcpclient",
     "tcprules",
@@ -18,6 +18,8 @@ const UCSPI: [&str; 20] = [
     "recordio",
     "argv0",
     "mconnect",
+    "mconnect-io",
+    "tcpcat",
     "who@",
     "date@",
     "finger@",
