@@ -9,6 +9,7 @@ mod hand_over;
 mod home;
 mod inject;
 mod maildir;
+mod masquerade;
 mod qmail;
 mod qq;
 mod remote;
@@ -33,6 +34,7 @@ const ROOMS: &[&[(&str, Program)]] = &[
     inject::PROGRAMS,
     session::PROGRAMS,
     remote::PROGRAMS,
+    masquerade::PROGRAMS,
     serial::PROGRAMS,
     start::PROGRAMS,
     ucspi::PROGRAMS,

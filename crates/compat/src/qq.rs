@@ -49,6 +49,11 @@ impl Qq {
         Ok(Self { way, buffer: Vec::with_capacity(BUFFER_BYTES) })
     }
 
+    /// Runs `program`, for callers that stand before the queue themselves.
+    pub(crate) fn open_with(home: &Path, program: &Path) -> io::Result<Self> {
+        Ok(Self { way: Way::Program(QueueProgram::open(home, program)?), buffer: Vec::with_capacity(BUFFER_BYTES) })
+    }
+
     /// The number that the message's first Received line shows; 0 when the program did not start.
     pub(crate) fn qp(&self) -> u32 {
         match &self.way {

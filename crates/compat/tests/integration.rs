@@ -3,6 +3,7 @@
 
 mod clients;
 mod inject;
+mod masquerade;
 mod names;
 mod programs;
 mod qmail_queue;

@@ -69,7 +69,7 @@ fn classic_value(setting: &Setting, value: &str) -> String {
         Kind::Hosts(_) | Kind::Words(_) | Kind::Routes | Kind::CdbSource => {
             value.split([' ', '\t', ',', '\n']).filter(|w| !w.is_empty()).collect()
         }
-        Kind::Pairs(_) | Kind::Rules(_) | Kind::Text(_) => value.lines().collect(),
+        Kind::Pairs(_) | Kind::Rules(_) | Kind::Rows(_) | Kind::Text(_) => value.lines().collect(),
         _ => vec![value.trim_end_matches('\n')],
     };
     words.iter().map(|w| format!("{w}\n")).collect()

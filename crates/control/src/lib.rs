@@ -10,6 +10,7 @@ pub mod edit;
 pub mod home;
 pub mod live;
 pub mod load;
+pub mod masquerade;
 pub mod problem;
 pub mod raw;
 pub mod resolved;

@@ -209,6 +209,11 @@ impl Resolver<'_> {
             Kind::Routes => self.routes(bytes, file),
             Kind::RouteLogins => self.route_logins(bytes, file),
             Kind::Rules(place) => *place(&mut self.config) = access::parsed(bytes, file)?,
+            Kind::Rows(set) => {
+                if let Err(rows) = set(&mut self.config, bytes) {
+                    self.problems.extend(rows.into_iter().map(|(line, reason)| Problem::new(file, reason).at(line)));
+                }
+            }
             Kind::Text(set) if !bytes.is_empty() => set(&mut self.config, bytes.to_vec()),
             Kind::Path(set) => {
                 let path = PathBuf::from(line()?);
@@ -437,7 +442,7 @@ fn parse_route(value: &[u8]) -> (SmtpRoute, Option<String>) {
 fn shown(setting: &Setting, bytes: &[u8]) -> String {
     match setting.kind {
         _ if setting.kind.is_secret() => "(hidden)".into(),
-        Kind::Hosts(_) | Kind::Words(_) | Kind::Pairs(_) | Kind::Routes | Kind::Rules(_) | Kind::CdbSource => {
+        Kind::Hosts(_) | Kind::Words(_) | Kind::Pairs(_) | Kind::Routes | Kind::Rules(_) | Kind::Rows(_) | Kind::CdbSource => {
             classic::list(bytes).map(|(_, line)| printable(line)).collect::<Vec<_>>().join("\n")
         }
         Kind::Text(_) => String::from_utf8_lossy(classic::trim_end(bytes)).into_owned(),
@@ -447,7 +452,7 @@ fn shown(setting: &Setting, bytes: &[u8]) -> String {
 
 fn first_line(setting: &Setting, bytes: &[u8]) -> usize {
     match setting.kind {
-        Kind::Hosts(_) | Kind::Words(_) | Kind::Pairs(_) | Kind::Routes | Kind::Rules(_) => {
+        Kind::Hosts(_) | Kind::Words(_) | Kind::Pairs(_) | Kind::Routes | Kind::Rules(_) | Kind::Rows(_) => {
             classic::list(bytes).next().map_or(1, |(n, _)| n)
         }
         _ => 1,

@@ -77,6 +77,8 @@ pub struct Config {
     pub plusdomain: String,
     /// `qmqpservers`: addresses of QMQP servers.
     pub qmqpservers: Vec<String>,
+    /// `masquerade`: addresses that stand for ours outside.
+    pub masquerade: crate::masquerade::Masquerade,
     /// `tcp.smtp` rules by client address (RELAYCLIENT and others), compiled in memory.
     pub tcprules: Rules,
     /// `tcp.pop3`: the same for POP3.
@@ -412,6 +414,7 @@ impl Default for Config {
             idhost: NAME.into(),
             plusdomain: NAME.into(),
             qmqpservers: Vec::new(),
+            masquerade: crate::masquerade::Masquerade::default(),
             tcprules: Rules::default(),
             tcprules_pop3: Rules::default(),
             rule_files: Default::default(),

@@ -42,6 +42,9 @@ impl Reload {
     }
 }
 
+/// Lines (from 1) and what is wrong with each.
+pub type RowProblems = Vec<(usize, String)>;
+
 /// The shape of a value and the place in [`Config`] that it fills.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
@@ -76,6 +79,8 @@ pub enum Kind {
     Rules(fn(&mut Config) -> &mut Rules),
     /// The text source of a cdb; only the cdb is read.
     CdbSource,
+    /// A table with a syntax of its own; what is wrong comes with its line.
+    Rows(fn(&mut Config, &[u8]) -> Result<(), RowProblems>),
     /// The whole file.
     Text(fn(&mut Config, Vec<u8>)),
     /// An absolute path.
@@ -101,6 +106,7 @@ impl Kind {
             Self::Pairs(_) | Self::Routes => "key:value list",
             Self::RouteLogins => "secret list",
             Self::Rules(_) => "rules",
+            Self::Rows(_) => "table",
             Self::CdbSource => "list, compiled to a cdb",
             Self::Text(_) => "text",
             Self::Path(_) => "path",

@@ -120,7 +120,7 @@ impl Remote {
         outcomes.into_iter().map(|o| o.unwrap_or_else(|| report::internal("Recipient was left out. (#4.3.0)\n"))).collect()
     }
 
-    async fn run_speakable(&self, config: &Config, job: &Job, todo: &[(usize, &Recipient)]) -> Vec<DeliveryOutcome> {
+    async fn run_speakable(&self, config: &Arc<Config>, job: &Job, todo: &[(usize, &Recipient)]) -> Vec<DeliveryOutcome> {
         let all = |outcome: DeliveryOutcome| vec![outcome; todo.len()];
         let host = todo.first().and_then(|(_, r)| r.routed.address.host()).unwrap_or_default();
         let route = find_route(config, host);
@@ -130,7 +130,7 @@ impl Remote {
             Ok(targets) => targets,
             Err(outcome) => return all(outcome),
         };
-        let Ok(message) = Message::examine(&job.entry, job.body.clone()).await else {
+        let Ok(message) = Message::examine(&job.entry, job.body.clone(), config).await else {
             return all(report::internal("Unable to read message. (#4.3.0)\n"));
         };
         let plan = plan(config, &route, targets);
@@ -139,7 +139,7 @@ impl Remote {
         let mut outcomes = Vec::with_capacity(todo.len());
         while let Some(rest) = todo.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
             let group = rest.get(..group_max.min(rest.len())).unwrap_or(rest);
-            let transaction = transaction(envelope, group, &message);
+            let transaction = transaction(config, envelope, group, &message);
             match transact(&self.shared, &plan, &message, &transaction).await {
                 Ok(some) if !some.is_empty() => outcomes.extend(some),
                 Ok(_) => outcomes.push(report::internal("No outcome. (#4.3.0)\n")),
@@ -202,13 +202,16 @@ fn plan(config: &Config, route: &Route, targets: Vec<mx::Target>) -> Plan {
     }
 }
 
-fn transaction(envelope: &Envelope, group: &[(usize, &Recipient)], message: &Message) -> Transaction {
+fn transaction(config: &Config, envelope: &Envelope, group: &[(usize, &Recipient)], message: &Message) -> Transaction {
     let sender = match group {
         [(_, only)] => verp::expand(&envelope.sender, &only.routed.address),
         _ => envelope.sender.clone(),
     };
     let sender = match sender {
-        ReversePath::Address(address) => ReversePath::Address(with_a_labels(&address)),
+        ReversePath::Address(address) => {
+            let outside = config.masquerade.outside(&address);
+            ReversePath::Address(with_a_labels(outside.as_ref().unwrap_or(&address)))
+        }
         other => other,
     };
     let recipients: Vec<TransactionRecipient> = group

@@ -3,10 +3,13 @@
 
 use crate::connection::{Broken, Connection};
 use bytes::Bytes;
+use postino_control::Config;
+use postino_message::masquerade::{Fields, HeaderRewriter};
 use postino_ports::body::Body;
 use postino_ports::queue::QueueEntry;
 use postino_smtp::client::BodyEncoder;
 use std::io;
+use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 /// Bytes of a file read at once.
@@ -21,6 +24,8 @@ const HEAD_BYTES: usize = 64 * 1024;
 pub(crate) struct Message {
     prepend: Bytes,
     body: Body,
+    /// `control/masquerade` has rules.
+    masquerade: Option<Arc<Config>>,
     /// Bytes above 127 were seen.
     pub(crate) eight_bit: bool,
     /// The header holds bytes above 127.
@@ -32,8 +37,8 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// Looks at a message. Fails when it cannot be read.
-    pub(crate) async fn examine(entry: &QueueEntry, body: Body) -> io::Result<Self> {
+    /// Looks at a message, which will go out as `config` wants it. Fails when it cannot be read.
+    pub(crate) async fn examine(entry: &QueueEntry, body: Body, config: &Arc<Config>) -> io::Result<Self> {
         let head = match &body {
             Body::Memory(bytes) => bytes.clone(),
             Body::File { .. } => Bytes::from(read_chunk(body.clone(), 0, Vec::new(), HEAD_BYTES).await?),
@@ -48,12 +53,13 @@ impl Message {
             wire_bytes: stored_bytes.saturating_add(lines as u64),
             prepend: entry.prepend.clone(),
             body,
+            masquerade: (!config.masquerade.is_empty()).then(|| config.clone()),
         })
     }
 
     /// Sends the message and its final dot, which shares a write with the last bytes.
     pub(crate) async fn send(&self, connection: &mut Connection) -> Result<(), Broken> {
-        let mut encoder = BodyEncoder::new();
+        let mut encoder = Outgoing::new(self.masquerade.clone());
         connection.wire.clear();
         encoder.encode(&self.prepend, &mut connection.wire);
         match &self.body {
@@ -75,7 +81,7 @@ impl Message {
         Ok(())
     }
 
-    async fn send_file(&self, encoder: &mut BodyEncoder, connection: &mut Connection) -> Result<(), Broken> {
+    async fn send_file(&self, encoder: &mut Outgoing, connection: &mut Connection) -> Result<(), Broken> {
         let mut offset = 0u64;
         let mut buffer = Vec::new();
         while offset < self.body.len() {
@@ -90,6 +96,42 @@ impl Message {
             encoder.encode(&buffer, &mut connection.wire);
         }
         Ok(())
+    }
+}
+
+/// The message on its way onto the wire: masqueraded, then encoded.
+struct Outgoing {
+    encoder: BodyEncoder,
+    /// While the header lasts.
+    header: Option<(HeaderRewriter, Arc<Config>)>,
+}
+
+impl Outgoing {
+    fn new(masquerade: Option<Arc<Config>>) -> Self {
+        let header = masquerade.map(|config| {
+            let fields = if config.masquerade.rewrites_recipients() { Fields::All } else { Fields::Senders };
+            (HeaderRewriter::new(fields), config)
+        });
+        Self { encoder: BodyEncoder::new(), header }
+    }
+
+    fn encode(&mut self, chunk: &[u8], wire: &mut Vec<u8>) {
+        let Some((rewriter, config)) = &mut self.header else { return self.encoder.encode(chunk, wire) };
+        let mut rewritten = Vec::with_capacity(chunk.len() + 256);
+        rewriter.feed(chunk, &|address| config.masquerade.outside(address), &mut rewritten);
+        if rewriter.is_done() {
+            self.header = None;
+        }
+        self.encoder.encode(&rewritten, wire);
+    }
+
+    fn finish(&mut self, wire: &mut Vec<u8>) {
+        if let Some((mut rewriter, config)) = self.header.take() {
+            let mut rest = Vec::new();
+            rewriter.finish(&|address| config.masquerade.outside(address), &mut rest);
+            self.encoder.encode(&rest, wire);
+        }
+        self.encoder.finish(wire);
     }
 }
 

@@ -1,6 +1,8 @@
-//! qmail-remote's control files. Called by `remote`; reads only the four files that it needs, never writes one.
+//! qmail-remote's control files. Called by `remote`; reads only the five files that it needs, never writes one.
 
+use crate::masquerade;
 use postino_control::classic;
+use postino_control::masquerade::Masquerade;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -12,7 +14,7 @@ const REMOTE_S: u64 = 1200;
 const WAIT_S_MAX: u64 = 86_400;
 
 /// What the files say.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Controls {
     /// The name in HELO.
     pub(crate) helo: Vec<u8>,
@@ -20,6 +22,8 @@ pub(crate) struct Controls {
     pub(crate) connect: Duration,
     /// How long each read or write may take.
     pub(crate) remote: Duration,
+    /// Addresses that stand for ours outside.
+    pub(crate) masquerade: Masquerade,
     routes: Vec<u8>,
 }
 
@@ -44,6 +48,7 @@ impl Controls {
             helo: classic::line(&helo).to_vec(),
             connect: seconds(&control, "timeoutconnect", CONNECT_S)?,
             remote: seconds(&control, "timeoutremote", REMOTE_S)?,
+            masquerade: masquerade::read(home)?,
             routes: file(&control, "smtproutes")?.unwrap_or_default(),
         })
     }
@@ -93,7 +98,7 @@ mod tests {
     use super::*;
 
     fn route(routes: &str, host: &str) -> String {
-        let controls = Controls { helo: Vec::new(), connect: Duration::ZERO, remote: Duration::ZERO, routes: routes.into() };
+        let controls = Controls { routes: routes.into(), ..Controls::default() };
         controls.relay(host.as_bytes()).map_or("mx".into(), |r| format!("{}|{}", String::from_utf8_lossy(&r.host), r.port))
     }
 

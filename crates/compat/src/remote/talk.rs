@@ -4,6 +4,7 @@ use super::Report;
 use super::body::{self, BodyError};
 use super::controls::Controls;
 use super::reply::{self, Reply};
+use crate::masquerade::Masked;
 use postino_types::address::Address;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::net::{IpAddr, TcpStream};
@@ -50,7 +51,7 @@ struct Talk<'a> {
 pub(crate) fn talk(stream: &TcpStream, ip: IpAddr, mail: &Mail<'_>, controls: &Controls, report: &mut Report) {
     let ip = ip.to_string();
     let mut talk = Talk { input: BufReader::new(stream), output: BufWriter::new(stream), ip, is_critical: false };
-    let end = match talk.run(mail, &controls.helo, report) {
+    let end = match talk.run(mail, controls, report) {
         Ok(reply) => talk.end("K", " accepted message", Some(&reply)),
         Err(end) => end,
     };
@@ -70,21 +71,21 @@ pub(crate) fn talk(stream: &TcpStream, ip: IpAddr, mail: &Mail<'_>, controls: &C
 
 impl Talk<'_> {
     /// The reply to the final dot when the message was taken.
-    fn run(&mut self, mail: &Mail<'_>, helo: &[u8], report: &mut Report) -> Result<Reply, End> {
+    fn run(&mut self, mail: &Mail<'_>, controls: &Controls, report: &mut Report) -> Result<Reply, End> {
         let reply = self.reply()?;
         if reply.code != 220 {
             return Err(self.end("ZConnected to ", " but greeting failed", Some(&reply)));
         }
-        let reply = self.command(&[b"HELO ", helo])?;
+        let reply = self.command(&[b"HELO ", &controls.helo])?;
         if reply.code != 250 {
             return Err(self.end("ZConnected to ", " but my name was rejected", Some(&reply)));
         }
-        let reply = self.command(&[b"MAIL FROM:<", &quoted(mail.sender), b">"])?;
+        let reply = self.command(&[b"MAIL FROM:<", &quoted(&outside(mail.sender, controls)), b">"])?;
         self.check(&reply, "Connected to ", " but sender was rejected")?;
         self.recipients(mail, report)?;
         let reply = self.command(&[b"DATA"])?;
         self.check(&reply, "", " failed on DATA command")?;
-        self.body()?;
+        self.body(controls)?;
         let reply = self.reply()?;
         self.check(&reply, "", " failed after I sent the message")?;
         Ok(reply)
@@ -108,8 +109,8 @@ impl Talk<'_> {
         if accepted == 0 { Err(self.end("DGiving up on ", "", None)) } else { Ok(()) }
     }
 
-    fn body(&mut self) -> Result<(), End> {
-        body::send(&mut io::stdin().lock(), &mut self.output).map_err(|error| match error {
+    fn body(&mut self, controls: &Controls) -> Result<(), End> {
+        body::send(&mut Masked::new(io::stdin().lock(), &controls.masquerade), &mut self.output).map_err(|error| match error {
             BodyError::Read => End::Record(b"ZUnable to read message. (#4.3.0)\n"),
             BodyError::Partial => End::Record(b"DSMTP cannot transfer messages with partial final lines. (#5.6.2)\n"),
             BodyError::Write => End::Died,
@@ -155,6 +156,12 @@ impl Talk<'_> {
         }
         text
     }
+}
+
+/// The sender as the world sees it.
+fn outside(sender: &[u8], controls: &Controls) -> Vec<u8> {
+    let new = Address::from_bytes(sender).ok().and_then(|address| controls.masquerade.outside(&address));
+    new.map_or_else(|| sender.to_vec(), |new| new.as_bytes().to_vec())
 }
 
 /// As it goes on the wire. What is no address to us (too long, say) goes as it came: the server decides.

@@ -1,6 +1,7 @@
 //! The settings that live in files of their own, as qmail-control(5) has them, and the few files of the same kind that Postino adds.
 
 use super::{Home, Kind, Reload, Setting};
+use crate::masquerade::Masquerade;
 use crate::resolved::BounceFormat;
 use std::time::Duration;
 
@@ -99,6 +100,15 @@ pub(super) static SETTINGS: &[Setting] = &[
             "Continues rcpthosts for very many hosts; only morercpthosts.cdb (made by qmail-newmrh) is read.",
         )
     },
+    file(
+        "masquerade",
+        Kind::Rows(|c, bytes| {
+            c.masquerade = Masquerade::parse(bytes)?;
+            Ok(())
+        }),
+        "",
+        "Addresses that stand for ours outside: user@host:address, @host:@host, @.suffix:…, !key: an exception, +recipients: in To and Cc too. Remote mail only.",
+    ),
     file("percenthack", Kind::Hosts(|c| &mut c.percenthack), "", "Hosts for which user%host@here is rewritten to user@host."),
     file("plusdomain", Kind::LineOrMe(|c, v| c.plusdomain = v), "me", "Replaces a + at the end of a host name in qmail-inject."),
     file("qmqpservers", Kind::Words(|c, v| c.qmqpservers = v), "", "Addresses of QMQP servers for qmail-qmqpc."),

@@ -279,3 +279,29 @@ async fn requiretls_without_a_verified_host_is_refused() {
     assert!(text(&house.remote.deliver(job(e, small("\n"))).await[0]).starts_with("D5.7.30 "));
     assert_eq!(server.connections(), 0);
 }
+
+#[tokio::test]
+async fn masquerade_changes_sender_and_header_and_nothing_else() {
+    let server = serve(friendly).await;
+    let house = house(one_mx("127.0.0.1"), server.port, |config| {
+        config.masquerade = postino_control::masquerade::Masquerade::parse(b"joe@a.test:j.doe@isp.test\n@a.test:@isp.test\n").unwrap();
+    });
+    let text = "From: Joe\n\t<joe@a.test> (joe@a.test)\nTo: ann@a.test\nDate: x\n\nFrom: joe@a.test\n";
+    let mut file = tempfile::tempfile().unwrap();
+    let long = format!("{text}{}", "x\n".repeat(400_000));
+    file.write_all(long.as_bytes()).unwrap();
+    let bodies = [(text.to_owned(), small(text)), (long.clone(), Body::File { file: Arc::new(file), start: 0, bytes: long.len() as u64 })];
+    for (sent, body) in bodies {
+        let outcomes = house.remote.deliver(job(envelope("joe@a.test", &["r@far.test"]), body)).await;
+        assert!(matches!(outcomes[0], DeliveryOutcome::Delivered { .. }), "{outcomes:?}");
+        let mut lines = server.lines();
+        let want = format!("Received: by me\n{}.\n", sent.replacen("<joe@a.test>", "<j.doe@isp.test>", 1)).replace('\n', "\r\n");
+        assert!(lines.pop().unwrap() == want, "another body");
+        assert!(lines.iter().any(|line| line.starts_with("MAIL FROM:<j.doe@isp.test> ")), "{lines:?}");
+    }
+    // A bounce has no sender to hide, and its header goes the same way.
+    house.remote.deliver(job(envelope("", &["r@far.test"]), small("From: MAILER-DAEMON@a.test\n\n"))).await;
+    let lines = server.lines();
+    assert!(lines.iter().any(|line| line.starts_with("MAIL FROM:<> ")));
+    assert!(lines.last().unwrap().contains("From: MAILER-DAEMON@isp.test\r\n"));
+}
