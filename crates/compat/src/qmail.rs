@@ -45,7 +45,7 @@ fn getpw(args: &[OsString]) -> i32 {
 
 /// `qmail-showctl(8)`.
 fn showctl(home: &Path) -> Result<(), Fatal> {
-    let loaded = postino_control::load::load(home).map_err(|problems| {
+    let loaded = postino_control::load_as_qmail(home).map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         Fatal::soft(format!("unable to read controls: {}", problems.join("; ")))
     })?;

@@ -20,7 +20,7 @@ pub mod table;
 pub mod tcprules;
 
 pub use live::Live;
-pub use load::{Loaded, load};
+pub use load::{Loaded, load, load_as_qmail};
 pub use problem::Problem;
 pub use resolved::Config;
 pub use show::reference_markdown;

@@ -58,8 +58,28 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong, not only the first thing.
 pub fn load(home: &Path) -> Result<Loaded, Vec<Problem>> {
+    load_as(home, Name::Needed)
+}
+
+/// As [`load`] for qmail's own programs, which do without `me` where there is `locals`: what would be its content is then the name of the file that
+/// is missing, `bouncehost` for instance.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn load_as_qmail(home: &Path) -> Result<Loaded, Vec<Problem>> {
+    load_as(home, Name::LocalsWillDo)
+}
+
+/// What becomes of a home without `me`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Needed,
+    LocalsWillDo,
+}
+
+fn load_as(home: &Path, name: Name) -> Result<Loaded, Vec<Problem>> {
     let standard = [Service::Smtp, Service::Pop3].map(|service| (service, Sources::standard(home, service)));
-    let mut loaded = resolve(&raw::read(home)?)?;
+    let mut loaded = resolve_as(&raw::read(home)?, name)?;
     let mut problems = Vec::new();
     for (service, sources) in standard {
         if let Err(problem) = loaded.follow(service, sources) {
@@ -90,6 +110,10 @@ impl Loaded {
 /// # Errors
 /// Everything that is wrong.
 pub fn resolve(raw: &Raw) -> Result<Loaded, Vec<Problem>> {
+    resolve_as(raw, Name::Needed)
+}
+
+fn resolve_as(raw: &Raw, name: Name) -> Result<Loaded, Vec<Problem>> {
     let mut resolver = Resolver {
         raw,
         config: Config { home: raw.home.clone(), vpopmail_home: raw.home.clone(), ..Config::default() },
@@ -98,7 +122,9 @@ pub fn resolve(raw: &Raw) -> Result<Loaded, Vec<Problem>> {
         notes: Vec::new(),
         values: BTreeMap::new(),
     };
-    resolver.me();
+    if name == Name::Needed || raw.files.contains_key("me") || !raw.files.contains_key("locals") {
+        resolver.me();
+    }
     for setting in table::settings().filter(|s| s.home == Home::File && s.name != "me") {
         resolver.classic(setting);
     }
@@ -161,6 +187,13 @@ impl Resolver<'_> {
     /// The default, for a file that is missing or counts as missing.
     fn missing(&mut self, setting: &'static Setting) {
         let me = self.config.me.clone();
+        if let (false, Kind::LineOrMe(set)) = (self.raw.files.contains_key("me"), setting.kind) {
+            // Without a name `[192.0.2.1]` in a recipient stays as it is.
+            let name = if setting.name == "localiphost" { "" } else { setting.name };
+            set(&mut self.config, name.to_owned());
+            self.values.insert(setting.name, Value { text: name.to_owned(), origin: Origin::Default });
+            return;
+        }
         let from_me = match setting.kind {
             Kind::LineOrMe(set) => {
                 set(&mut self.config, me.clone());

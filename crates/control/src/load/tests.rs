@@ -205,6 +205,19 @@ fn check_tells_what_is_odd() {
 }
 
 #[test]
+fn qmails_programs_do_without_a_name_where_locals_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = dir.path().join("control");
+    std::fs::create_dir(&control).unwrap();
+    assert!(told(&crate::load_as_qmail(dir.path()).err().unwrap()).contains("control/me: is missing"));
+    std::fs::write(control.join("locals"), "a.test\n").unwrap();
+    assert!(told(&load(dir.path()).err().unwrap()).contains("control/me: is missing"));
+    let config = crate::load_as_qmail(dir.path()).unwrap().config;
+    assert_eq!((config.bouncehost.as_str(), config.envnoathost.as_str()), ("bouncehost", "envnoathost"));
+    assert_eq!((config.localiphost.as_str(), config.locals.len()), ("", 1));
+}
+
+#[test]
 fn the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let control = dir.path().join("control");

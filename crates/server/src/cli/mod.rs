@@ -126,7 +126,8 @@ pub(crate) fn load(home: &std::path::Path) -> anyhow::Result<postino_control::Co
 
 /// As [`load`]; the caller has another place for the warnings.
 pub(crate) fn load_quietly(home: &std::path::Path) -> anyhow::Result<postino_control::Loaded> {
-    postino_control::load(home).map_err(|problems| {
+    let load = if crate::qmail::engine().is_some() { postino_control::load_as_qmail } else { postino_control::load };
+    load(home).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the configuration in {} cannot be used:\n  {}", home.join("control").display(), lines.join("\n  "))
     })

@@ -133,3 +133,16 @@ fn a_home_without_me_and_locals_is_told_in_one_line() {
     let output = engine(&house.home).output().unwrap();
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(111), &b"alert: cannot start: unable to read controls\n"[..]));
 }
+
+#[test]
+fn locals_alone_will_do() {
+    let house = House::new("");
+    let control = house.home.join("control");
+    std::fs::remove_file(control.join("me")).unwrap();
+    std::fs::write(control.join("locals"), "here.test\n").unwrap();
+    let engine = Engine::start(&house.home, "log");
+    remote(&house.home, LATER);
+    inject(&house.home, &["bad@far.test", "nowhere"]);
+    engine.wait_log("to remote nowhere@envnoathost\n");
+    engine.wait_log("\nbounce msg 1 qp ");
+}
