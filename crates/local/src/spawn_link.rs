@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -220,6 +220,8 @@ fn message_file(prepend: &[u8], body: &Body, directory: &Path) -> io::Result<Fil
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(rustix::fs::memfd_create("message", flags)?);
         fill(&file, prepend, body)?;
+        // qmail-remote reads its standard input from where it stands.
+        (&file).rewind()?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
         return Ok(file);
     }
@@ -238,6 +240,25 @@ fn fill(mut file: &File, prepend: &[u8], body: &Body) -> io::Result<()> {
         Body::File { .. } => {
             file.write_all(prepend)?;
             body.for_each_chunk(|chunk| file.write_all(chunk))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    /// A program that reads its standard input from where it stands reads the whole message, short or long.
+    #[test]
+    fn a_message_is_handed_over_at_its_beginning() {
+        let directory = tempfile::tempdir().unwrap();
+        for bytes in [1, MEMORY_BYTES_MAX] {
+            let body = vec![b'x'; usize::try_from(bytes).unwrap()];
+            let mut file = message_file(b"A: b\n", &Body::Memory(body.clone().into()), directory.path()).unwrap();
+            let mut read = Vec::new();
+            file.read_to_end(&mut read).unwrap();
+            assert!(read == [b"A: b\n", &body[..]].concat());
         }
     }
 }

@@ -195,19 +195,24 @@ impl Run {
         if self.exiting {
             return;
         }
-        for channel in [Channel::Local, Channel::Remote] {
-            while self.side(channel).running < self.limit(channel) {
-                let Some(id) = self.side(channel).lane.pop() else { break };
-                let Some(flight) = self.flights.get_mut(&id) else { continue };
-                let turn = flight.turn;
-                let Some(seed) = flight.ready(channel).pop_front() else { continue };
-                let more = !flight.ready(channel).is_empty();
-                if more {
-                    self.side(channel).lane.push(id, turn);
-                }
-                self.start(id, seed);
-            }
+        // One of each channel in turn, as qmail-send passes over its own.
+        while [Channel::Local, Channel::Remote].map(|channel| self.start_one(channel)).contains(&true) {}
+    }
+
+    /// Starts the next ready delivery of a channel; true when the channel may have more.
+    fn start_one(&mut self, channel: Channel) -> bool {
+        if self.side(channel).running >= self.limit(channel) {
+            return false;
         }
+        let Some(id) = self.side(channel).lane.pop() else { return false };
+        let Some(flight) = self.flights.get_mut(&id) else { return true };
+        let turn = flight.turn;
+        let Some(seed) = flight.ready(channel).pop_front() else { return true };
+        if !flight.ready(channel).is_empty() {
+            self.side(channel).lane.push(id, turn);
+        }
+        self.start(id, seed);
+        true
     }
 
     /// A job may start when its channel has room.

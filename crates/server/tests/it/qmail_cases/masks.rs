@@ -1,6 +1,6 @@
 //! What differs from run to run (numbers, dates, names of files), written as the cases write it. Called by `qmail_cases`; never touches a file.
 
-use super::world::Names;
+use super::names::Names;
 use std::collections::BTreeMap;
 
 /// Replaces the number that follows each `before`.
