@@ -121,7 +121,7 @@ pub(super) fn tcprules(world: &mut World, case: &Value) {
     for (key, dump) in want.as_object().unwrap().iter().filter(|(key, _)| key.contains("NUL as")) {
         match dump.as_str() {
             Some(dump) => assert_eq!(dumped(world, &cdb), dump, "{key}"),
-            None => assert!(!cdb.exists()),
+            None => assert!(!cdb.is_file()),
         }
     }
     let env = &case["input"]["env"];
@@ -171,7 +171,7 @@ pub(super) fn maildirserial(world: &mut World, case: &Value) {
     }
     let sink = Sink::default();
     sink.listen(([127, 0, 0, 1], SINK_PORT).into(), &setup["remote server replies"], "250 accepted");
-    if !Path::new(QMAIL).join("bin/tcpclient").exists() {
+    if !Path::new(QMAIL).join("bin/tcpclient").is_file() {
         // Its part: the connection on descriptors 6 and 7.
         script(
             "/tmp/run/tcpclient",
