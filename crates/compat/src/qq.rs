@@ -3,11 +3,13 @@
 //! and whatever sends a bounce. Never looks into the message, never writes to the queue itself.
 
 use crate::hand_over::{Unserved, hand_over};
+use crate::qmail::queue::leave_for_later;
 use crate::spool::Spool;
 use postino_local::inject::{ENVELOPE_BYTES_MAX, EnvelopeError, RawEnvelope};
 use postino_local::queue_program::{PROGRAM, QueueProgram, Whose, cut_short, whose};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use postino_local::queue_program::Refused;
 
@@ -15,6 +17,18 @@ pub(crate) use postino_local::queue_program::Refused;
 const BUFFER_BYTES: usize = 8192;
 /// qmail-queue's word for a write error or a full disk.
 const EXIT_WRITE: i32 = 53;
+
+/// True in `postino`: it can be its own qmail-queue, and a home of `serve` has no `bin/qmail-queue`.
+static ALONE: AtomicBool = AtomicBool::new(false);
+
+/// This process does without `bin/qmail-queue` where there is none.
+pub(crate) fn stand_alone() {
+    ALONE.store(true, Ordering::Relaxed);
+}
+
+fn stands_alone() -> bool {
+    ALONE.load(Ordering::Relaxed)
+}
 
 /// A message on its way. Order of calls: `put`…, `from`, `to`…, `close`. Trouble in between is told by `close`. Dropped, it queues nothing.
 #[derive(Debug)]
@@ -43,8 +57,11 @@ impl Qq {
     pub(crate) fn open(home: &Path) -> io::Result<Self> {
         let way = match QueueProgram::named() {
             Some(program) => Way::Program(QueueProgram::open(home, &program)?),
-            None if whose(home) == Whose::Ours => Way::Server(Letter::new(home)),
-            None => Way::Program(QueueProgram::open(home, Path::new(PROGRAM))?),
+            None => match whose(home) {
+                Whose::Ours => Way::Server(Letter::new(home)),
+                Whose::Nobodys if stands_alone() => Way::Server(Letter::new(home)),
+                Whose::Others | Whose::Nobodys => Way::Program(QueueProgram::open(home, Path::new(PROGRAM))?),
+            },
         };
         Ok(Self { way, buffer: Vec::with_capacity(BUFFER_BYTES) })
     }
@@ -159,6 +176,9 @@ impl Letter {
         match hand_over(&self.home, &envelope, &mut self.body) {
             Ok(()) => Ok(None),
             Err(Unserved::Code(code)) => Err(Refused::by_code(code)),
+            Err(Unserved::NoServer) if stands_alone() && whose(&self.home) == Whose::Nobodys => {
+                leave_for_later(&self.home, &envelope, self.body).map(|()| None).map_err(Refused::by_code)
+            }
             Err(Unserved::NoServer) => run(&self.home, &envelope, self.body).map(Some),
         }
     }

@@ -92,6 +92,13 @@ fn settings(home: &Path) -> Settings {
         minuid: 100,
         concurrency: 10,
         timeout: Duration::from_secs(60),
+        queue: postino_spawn::QueuePrograms {
+            child: vec![CHILD.into(), postino_local::QUEUE_WORD.into()],
+            programs: vec![home.join("scan")],
+            ids: Ids { uid: 65534, gid: 65534 },
+            timeout: Duration::from_secs(60),
+            concurrency: 2,
+        },
         remote: None,
         limits: ChildLimits { memory_bytes: 1 << 30, processes: 0, file_bytes: 1 << 20, gain: PrivilegeGain::Refused },
     }

@@ -174,6 +174,10 @@ pub struct Server {
     pub stop_grace: Duration,
     /// Programs in dot-qmail: seconds (`program_timeout_s`), memory (`program_memory_mb`), processes.
     pub programs: ProgramLimits,
+    /// Program on the way into the queue, absolute or below the home; empty: none is named.
+    pub queue_program: String,
+    /// Longest run of a program on the way into the queue (default 300 s).
+    pub queue_program_timeout: Duration,
 }
 
 /// Rules by client address that other programs of the machine keep (`[access]`).
@@ -440,6 +444,8 @@ impl Default for Server {
             log: Log::default(),
             stop_grace: Duration::from_secs(30),
             programs: ProgramLimits::default(),
+            queue_program: String::new(),
+            queue_program_timeout: Duration::from_secs(300),
         }
     }
 }

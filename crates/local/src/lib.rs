@@ -11,6 +11,7 @@ pub mod loop_check;
 #[cfg(feature = "daemon")]
 pub mod mailbox;
 pub mod qmail_local;
+pub mod queue_child;
 pub mod queue_program;
 #[cfg(feature = "daemon")]
 pub mod report;
@@ -21,6 +22,8 @@ pub mod spawn_link;
 pub const CHILD_WORD: &str = "qmail-local-child";
 /// First word that makes a binary the spawner's passwd lookup.
 pub const GETPW_WORD: &str = "qmail-getpw-child";
+/// First word that makes a binary the spawner's child for a program on the way into the queue.
+pub const QUEUE_WORD: &str = "qmail-queue-child";
 
 /// Runs the spawner's children when the first word after the program's name asks for one; `None` for every other command line. Call it first
 /// thing in `main`, before threads, and exit with the code.
@@ -31,6 +34,7 @@ pub fn child_program() -> Option<i32> {
     let (word, rest) = args.split_first()?;
     match word.to_str()? {
         CHILD_WORD => Some(qmail_local::child::main(rest)),
+        QUEUE_WORD => Some(queue_child::main(rest)),
         GETPW_WORD => Some(match rest {
             [local] => getpw::run(local.as_bytes(), &mut std::io::stdout().lock()),
             _ => postino_types::exit::HARD,

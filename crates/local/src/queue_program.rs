@@ -4,6 +4,7 @@
 
 use crate::inject::refusal;
 use postino_types::exit;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::fs::File;
@@ -20,6 +21,8 @@ pub const PROGRAM: &str = "bin/qmail-queue";
 pub const VARIABLE: &str = "QMAILQUEUE";
 /// Longest error text taken from descriptor 6, bytes.
 const TEXT_BYTES_MAX: usize = 255;
+/// A pipe's least capacity.
+const PAGE_BYTES: usize = 4096;
 /// Where a program may leave its error text.
 const TEXT_FD: i32 = 6;
 /// "My text is on descriptor 6."
@@ -221,10 +224,12 @@ impl QueueProgram {
         self.failed = true;
     }
 
-    /// The message is whole, the envelope begins.
+    /// The message is whole, the envelope begins. Waits until the program has read the message: exit 0 from one that did not is worth nothing.
     pub fn end_message(&mut self) {
-        if let Ok(running) = &mut self.running {
-            running.body = None;
+        if let Ok(running) = &mut self.running
+            && let Some(body) = running.body.take()
+        {
+            self.failed |= !was_read(&body);
         }
     }
 
@@ -241,6 +246,18 @@ impl QueueProgram {
         drop(envelope);
         let status = child.wait().map_err(|_| Refused::soft("qq waitpid surprise (#4.3.0)"))?;
         verdict(status, self.failed, text)
+    }
+}
+
+/// True when the pipe's other end has taken everything; false when it is gone before.
+fn was_read(pipe: &ChildStdin) -> bool {
+    loop {
+        // A pipe of one page is writable only when it is empty.
+        match poll(&mut [PollFd::new(pipe, PollFlags::OUT)], None) {
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+            Ok(_) => return rustix::io::ioctl_fionread(pipe).is_ok_and(|unread| unread == 0),
+        }
     }
 }
 
@@ -261,6 +278,10 @@ fn start(home: &Path, program: &Path) -> io::Result<Running> {
     let mut command = Command::new(program);
     command.current_dir(home).stdin(Stdio::piped()).stdout(Stdio::from(OwnedFd::from(envelope_end)));
     let mut child = command.spawn()?;
+    if let Some(body) = &child.stdin {
+        // One page: see `was_read`.
+        rustix::pipe::fcntl_setpipe_size(body, PAGE_BYTES)?;
+    }
     Ok(Running { body: child.stdin.take(), child, envelope, text })
 }
 

@@ -1,6 +1,8 @@
 //! The worker's end of the spawner's socket: sends a request with the message as one sealed or unlinked file, waits for the report. Total: when
 //! the spawner is gone every delivery is temporary. Never names a uid, a home or a command.
 
+use crate::queue_child::{Answer, trailer};
+use bytes::Bytes;
 use postino_ports::BoxFuture;
 use postino_ports::body::Body;
 use postino_ports::spawn::{ChildForward, ChildReport, LocalDelivery, Spawn};
@@ -22,6 +24,9 @@ use tokio::sync::{Semaphore, oneshot, watch};
 /// Messages up to this size are handed over in memory, bytes; larger ones in an unlinked file.
 const MEMORY_BYTES_MAX: u64 = 1 << 20;
 
+/// Programs on the way into the queue at once, beside the deliveries; more messages wait.
+pub const QUEUE_PROGRAMS_MAX: usize = 10;
+
 /// The link. Cheap to clone.
 #[derive(Clone)]
 pub struct SpawnLink {
@@ -33,6 +38,7 @@ struct Shared {
     waiting: Mutex<Waiting>,
     next: AtomicU64,
     slots: Arc<Semaphore>,
+    queue_slots: Semaphore,
     directory: PathBuf,
     closed: watch::Sender<bool>,
 }
@@ -57,6 +63,7 @@ impl SpawnLink {
             waiting: Mutex::new(Some(HashMap::new())),
             next: AtomicU64::new(1),
             slots: Arc::new(Semaphore::new(concurrency.max(1))),
+            queue_slots: Semaphore::new(QUEUE_PROGRAMS_MAX),
             directory: directory.to_path_buf(),
             closed: watch::Sender::new(false),
         });
@@ -82,18 +89,50 @@ impl SpawnLink {
         self.run(Kind::Remote, delivery).await.unwrap_or_else(trouble)
     }
 
+    /// Runs a program on the way into the queue. `envelope` is qmail-queue's. The answer, and what the program complained of.
+    pub async fn run_queue(&self, letter: QueueLetter) -> (Answer, String) {
+        let Ok(_turn) = self.shared.queue_slots.acquire().await else { return (Answer::parse(exit::SOFT, ""), GONE.into()) };
+        let report = self.hand_over(move |shared| shared.send_letter(&letter)).await.unwrap_or_else(|text| trouble(&format!("Z{text}")));
+        let text = String::from_utf8_lossy(&report.text);
+        let (line, complaint) = text.split_once('\n').unwrap_or((&text, ""));
+        (Answer::parse(report.exit, line), complaint.to_owned())
+    }
+
     async fn run(&self, kind: Kind, delivery: LocalDelivery) -> Result<ChildReport, &'static str> {
         let slot = Arc::clone(&self.shared.slots).acquire_owned().await.map_err(|_| GONE)?;
-        let shared = Arc::clone(&self.shared);
-        // Copying the message and a full socket may block.
-        let sent = tokio::task::spawn_blocking(move || shared.send(kind, &delivery)).await;
-        let (answer, cleanup) = sent.map_err(|_| "Unable to hand the message to the spawner. (#4.3.0)\n")??;
-        let report = answer.await.map_err(|_| GONE);
-        drop(cleanup);
+        let report = self.hand_over(move |shared| shared.send(kind, &delivery)).await;
         drop(slot);
         report
     }
+
+    async fn hand_over(&self, send: impl FnOnce(Arc<Shared>) -> Sent + Send + 'static) -> Result<ChildReport, &'static str> {
+        let shared = Arc::clone(&self.shared);
+        // Copying the message and a full socket may block.
+        let sent = tokio::task::spawn_blocking(move || send(shared)).await;
+        let (answer, cleanup) = sent.map_err(|_| "Unable to hand the message to the spawner. (#4.3.0)\n")??;
+        let report = answer.await.map_err(|_| GONE);
+        drop(cleanup);
+        report
+    }
 }
+
+/// A message on its way into the queue through a program.
+#[derive(Debug, Clone)]
+pub struct QueueLetter {
+    /// Which of the programs that the spawner knows.
+    pub program: Vec<u8>,
+    /// What the program is told of the client: `NAME=value` lines.
+    pub environment: Vec<u8>,
+    /// qmail-queue's envelope.
+    pub envelope: Vec<u8>,
+    /// Lines before the body.
+    pub prepend: Bytes,
+    /// The body.
+    pub body: Body,
+}
+
+/// A request under way: who will hear, and who forgets it.
+type Sent = Result<(oneshot::Receiver<ChildReport>, Cleanup), &'static str>;
 
 const GONE: &str = "The spawner is gone. (#4.3.0)\n";
 
@@ -126,18 +165,36 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn send(self: Arc<Self>, kind: Kind, delivery: &LocalDelivery) -> Result<(oneshot::Receiver<ChildReport>, Cleanup), &'static str> {
-        let message = message_file(&delivery.prepend, &delivery.body, &self.directory)
+    fn send(self: Arc<Self>, kind: Kind, delivery: &LocalDelivery) -> Sent {
+        let message = message_file(&[&delivery.prepend, &[]], &delivery.body, &self.directory)
             .map_err(|_| "Unable to copy the message for delivery. (#4.3.0)\n")?;
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
         let request = Request {
-            id,
+            id: self.next.fetch_add(1, Ordering::Relaxed),
             kind,
             local: delivery.local.clone(),
             host: delivery.host.clone(),
             sender: delivery.sender.clone(),
             default_delivery: delivery.default_delivery.clone(),
         };
+        self.ask(request, &message)
+    }
+
+    fn send_letter(self: Arc<Self>, letter: &QueueLetter) -> Sent {
+        let end = trailer(&letter.envelope, (letter.prepend.len() as u64).saturating_add(letter.body.len()));
+        let message =
+            message_file(&[&letter.prepend, &end], &letter.body, &self.directory).map_err(|_| "qq write error or disk full (#4.3.0)")?;
+        let request = Request {
+            id: self.next.fetch_add(1, Ordering::Relaxed),
+            kind: Kind::Queue,
+            local: letter.program.clone(),
+            default_delivery: letter.environment.clone(),
+            ..Request::default()
+        };
+        self.ask(request, &message)
+    }
+
+    fn ask(self: Arc<Self>, request: Request, message: &File) -> Sent {
+        let id = request.id;
         let packet = request.encode().map_err(|_| "Delivery instructions are too long. (#4.3.5)\n")?;
         let (sender, receiver) = oneshot::channel();
         match self.lock().as_mut() {
@@ -145,7 +202,7 @@ impl Shared {
             None => return Err(GONE),
         };
         let cleanup = Cleanup { shared: Arc::clone(&self), id };
-        send_packet(&self.socket, &packet, &message).map_err(|_| GONE)?;
+        send_packet(&self.socket, &packet, message).map_err(|_| GONE)?;
         Ok((receiver, cleanup))
     }
 
@@ -214,12 +271,14 @@ fn send_packet(socket: &OwnedFd, packet: &[u8], message: &File) -> io::Result<()
     }
 }
 
-/// The message as one file that nobody can change or find: sealed memory, or an unlinked file opened for reading. Its offset is its own.
-fn message_file(prepend: &[u8], body: &Body, directory: &Path) -> io::Result<File> {
-    if (prepend.len() as u64).saturating_add(body.len()) <= MEMORY_BYTES_MAX {
+/// The message, `around` its body, as one file that nobody can change or find: sealed memory, or an unlinked file opened for reading. Its offset
+/// is its own.
+fn message_file(around: &[&[u8]; 2], body: &Body, directory: &Path) -> io::Result<File> {
+    let added = around.iter().map(|part| part.len() as u64).sum::<u64>();
+    if added.saturating_add(body.len()) <= MEMORY_BYTES_MAX {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(rustix::fs::memfd_create("message", flags)?);
-        fill(&file, prepend, body)?;
+        fill(&file, around, body)?;
         // qmail-remote reads its standard input from where it stands.
         (&file).rewind()?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
@@ -228,18 +287,19 @@ fn message_file(prepend: &[u8], body: &Body, directory: &Path) -> io::Result<Fil
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     // Readable for all: it has no name, so only who was handed it can open it again (programs that read /dev/stdin do).
     let writable = File::from(rustix::fs::open(directory, flags, Mode::from_raw_mode(0o600))?);
-    fill(&writable, prepend, body)?;
+    fill(&writable, around, body)?;
     rustix::fs::fchmod(&writable, Mode::from_raw_mode(0o444))?;
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writable));
     Ok(File::from(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?))
 }
 
-fn fill(mut file: &File, prepend: &[u8], body: &Body) -> io::Result<()> {
+fn fill(mut file: &File, [before, after]: &[&[u8]; 2], body: &Body) -> io::Result<()> {
     match body {
-        Body::Memory(bytes) => file.write_all(&[prepend, bytes].concat()),
+        Body::Memory(bytes) => file.write_all(&[before, &bytes[..], after].concat()),
         Body::File { .. } => {
-            file.write_all(prepend)?;
-            body.for_each_chunk(|chunk| file.write_all(chunk))
+            file.write_all(before)?;
+            body.for_each_chunk(|chunk| file.write_all(chunk))?;
+            file.write_all(after)
         }
     }
 }
@@ -255,7 +315,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for bytes in [1, MEMORY_BYTES_MAX] {
             let body = vec![b'x'; usize::try_from(bytes).unwrap()];
-            let mut file = message_file(b"A: b\n", &Body::Memory(body.clone().into()), directory.path()).unwrap();
+            let mut file = message_file(&[b"A: b\n", b""], &Body::Memory(body.clone().into()), directory.path()).unwrap();
             let mut read = Vec::new();
             file.read_to_end(&mut read).unwrap();
             assert!(read == [b"A: b\n", &body[..]].concat());

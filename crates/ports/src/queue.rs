@@ -6,7 +6,7 @@ use bytes::Bytes;
 use postino_types::{Envelope, Origin, QueueId, RecipientState, Time};
 use std::sync::Arc;
 
-/// Why a message was not taken. All are temporary: the client keeps it.
+/// Why a message was not taken. All but [`AcceptError::Refused`] are temporary: the client keeps it.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
     /// The memory for bodies is spent: 452 4.3.1.
@@ -24,6 +24,12 @@ pub enum AcceptError {
     /// The queue is stopping: 421/451.
     #[error("the queue is stopping")]
     Stopping,
+    /// A program on the way to the queue will never take it; its words, with a status code at the end as `(#5.3.0)`: 554.
+    #[error("{0}")]
+    Refused(String),
+    /// A program on the way to the queue did not take it now; its words, as above: 451.
+    #[error("{0}")]
+    Postponed(String),
 }
 
 /// A settlement, or a change by an administrator, was not recorded.

@@ -22,7 +22,10 @@ pub(crate) struct House {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) events: Arc<dyn Events>,
     pub(crate) store: Arc<QueueStore>,
+    /// The queue itself: for what was accepted before, and for what comes in by the injection socket.
     pub(crate) queue: Arc<dyn Queue>,
+    /// The queue behind whatever program stands before it: for the network.
+    pub(crate) door: Arc<dyn Queue>,
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) dns: Arc<dyn Dns>,
     pub(crate) maildrops: Arc<dyn Maildrops>,
@@ -50,6 +53,9 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
         quota: Arc::new(postino_local::mailbox::NoQuota),
     };
     let local = Arc::new(postino_local::mailbox::LocalDelivery::new(local_ports, live.clone(), clock.now()));
+    let programs = crate::queue_program::QueuePrograms::new(spawn.clone(), live.clone(), Arc::clone(&events));
+    let door: Arc<dyn Queue> = Arc::new(crate::queue_program::ThroughProgram::new(Arc::clone(&queue), Arc::clone(&programs)));
+    let local = Arc::new(crate::queue_program::ForwardsThroughProgram { inner: local, programs });
     let remote = postino_remote::Remote::new(postino_remote::RemoteParts {
         live: live.clone(),
         dns: Arc::clone(&dns),
@@ -63,7 +69,7 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
     let deliver_remote: Arc<dyn postino_ports::deliver::Deliver> =
         if engine { Arc::new(crate::qmail_remote::QmailRemote(spawn.clone())) } else { remote.clone() };
     let scheduler = Arc::new(postino_send::Scheduler::new(postino_send::Parts {
-        queue: Arc::clone(&queue),
+        queue: Arc::clone(&door),
         local,
         remote: deliver_remote,
         config: live.clone(),
@@ -73,7 +79,7 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
         profile: crate::qmail::profile(),
     }));
     let maildrops: Arc<dyn Maildrops> = Arc::new(postino_store::MaildirStore::new(Arc::clone(&clock)));
-    Ok(House { live, clock, events, store, queue, directory, dns, maildrops, tls, scheduler, spawn, remote })
+    Ok(House { live, clock, events, store, queue, door, directory, dns, maildrops, tls, scheduler, spawn, remote })
 }
 
 /// A smarthost that gets a password must show a certificate that the system trusts.

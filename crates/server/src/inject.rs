@@ -100,8 +100,8 @@ pub(crate) async fn serve(listener: tokio::net::UnixListener, door: Door) {
 fn refusal(error: &AcceptError) -> (u8, String) {
     let code = match error {
         AcceptError::DiskFull | AcceptError::Io(_) => 53,
-        AcceptError::TooBig(_) => 31,
-        AcceptError::Busy | AcceptError::Stopping => 71,
+        AcceptError::TooBig(_) | AcceptError::Refused(_) => 31,
+        AcceptError::Busy | AcceptError::Stopping | AcceptError::Postponed(_) => 71,
     };
     (code, error.to_string())
 }

@@ -14,6 +14,7 @@ mod log_writer;
 mod metrics;
 mod qmail;
 mod qmail_remote;
+mod queue_program;
 mod sandbox;
 mod service_manager;
 mod supervise;
@@ -31,8 +32,13 @@ fn main() {
     // Rust ignores SIGPIPE, so a closed reader of our output is an error, not a death; SIGXFSZ likewise must be an error of write(2).
     ignore_file_size_signal();
     let called = std::env::args_os().next().unwrap_or_default();
-    if std::path::Path::new(&called).file_name().is_some_and(|name| name == qmail::NAME) {
+    let name = std::path::Path::new(&called).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if name == qmail::NAME {
         std::process::exit(qmail::main());
+    }
+    if let Some(program) = postino_compat::injector(name) {
+        let args: Vec<_> = std::env::args_os().skip(1).collect();
+        std::process::exit(program(&args));
     }
     std::process::exit(cli::run());
 }

@@ -130,6 +130,14 @@ pub(crate) fn log_uid() -> Option<u32> {
     uid_of("qmails")
 }
 
+/// Who runs the programs on the way into the queue when we are root: `qmailq`, for the engine (it has only bounces and forwards) `qmails`, else
+/// the worker's own account.
+pub(crate) fn queue_program_ids(config: &Config) -> Option<Ids> {
+    let first = if engine().is_some() { "qmails" } else { "qmailq" };
+    let user = [first, config.server.user.as_str()].into_iter().find_map(|name| User::from_name(name).ok().flatten())?;
+    Some(Ids { uid: user.uid.as_raw(), gid: user.gid.as_raw() }).filter(|ids| ids.uid != 0)
+}
+
 /// Deliveries that the spawner runs at once: the engine has it run those to other hosts, too.
 pub(crate) fn spawned_at_once(config: &Config) -> usize {
     if engine().is_some() { config.concurrency_local + config.concurrency_remote } else { config.concurrency_local }

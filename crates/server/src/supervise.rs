@@ -94,7 +94,8 @@ fn own_program(word: &str) -> Command {
     for (name, _) in std::env::vars_os() {
         // The children need no word of our environment.
         let engines = name == "QMAILREMOTE" && crate::qmail::engine().is_some();
-        if !engines && name != "POSTINO_HOME" && name != "RUST_BACKTRACE" && name != "PATH" {
+        let kept = ["POSTINO_HOME", "RUST_BACKTRACE", "PATH", postino_local::queue_program::VARIABLE];
+        if !engines && kept.iter().all(|kept| name != *kept) {
             command.env_remove(&name);
         }
     }

@@ -109,6 +109,9 @@ fn needs(config: &Config) -> sandbox::Needs {
     let mut read: Vec<PathBuf> =
         ["/etc", "/usr/lib", "/lib", "/lib64", "/usr/share/zoneinfo", "/proc/self", "/dev/null", "/dev/urandom"].map(PathBuf::from).into();
     read.extend(["control", "users", "alias"].map(|d| home.join(d)));
+    // Looked at, to know whose qmail-queue is; never executed here.
+    read.push(home.join("bin"));
+    read.extend(home.join(postino_local::queue_program::PROGRAM).canonicalize().ok());
     for identity in &config.server.tls {
         read.extend(identity.certificate.parent().map(Path::to_owned));
         read.extend(identity.certificate.canonicalize().ok().and_then(|p| p.parent().map(Path::to_owned)));
@@ -209,7 +212,7 @@ impl Shared {
         let throttle = Arc::new(LoginThrottle::new(limits.failed_logins_per_minute));
         let smtp = postino_smtpd::Context {
             config: house.live.clone(),
-            queue: Arc::clone(&house.queue),
+            queue: Arc::clone(&house.door),
             directory: Arc::clone(&house.directory),
             events: Arc::clone(&house.events),
             clock: Arc::clone(&house.clock),

@@ -34,7 +34,7 @@ pub fn listed(how: Refusal, text: &str) -> Reply {
     .with_text(&text.replace('\n', " "))
 }
 
-/// The reply to a client whose message the queue did not take. Never a 2xx; 5xx only for size.
+/// The reply to a client whose message the queue did not take. Never a 2xx; 5xx only for size, or when a program on the way says so.
 #[must_use]
 pub fn accept_error(error: &AcceptError) -> Reply {
     match error {
@@ -42,5 +42,39 @@ pub fn accept_error(error: &AcceptError) -> Reply {
         AcceptError::TooBig(_) => postino_smtp::server::replies::TOO_BIG,
         AcceptError::Io(_) => QUEUE_FAILED,
         AcceptError::Stopping => STOPPING,
+        AcceptError::Refused(words) => in_words(554, words),
+        AcceptError::Postponed(words) => in_words(451, words),
+    }
+}
+
+/// `words` end with the status as qmail's programs write it; where it is one of the code's class it becomes the reply's.
+fn in_words(code: u16, words: &str) -> Reply {
+    let class = if code < 500 { 4 } else { 5 };
+    let found = words.strip_suffix(')').and_then(|words| words.rsplit_once(" (#")).and_then(|(text, status)| {
+        let numbers: Vec<u16> = status.split('.').map_while(|n| n.parse().ok()).collect();
+        match *numbers.as_slice() {
+            [own, subject, detail] if own == u16::from(class) => Some((text, subject, detail)),
+            _ => None,
+        }
+    });
+    let (text, subject, detail) = found.unwrap_or((words, 3, 0));
+    Reply::new(code, (class, subject, detail), "").with_text(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_programs_words_and_status_become_the_reply() {
+        let line = |error: AcceptError| {
+            let mut out = Vec::new();
+            accept_error(&error).write_to(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(line(AcceptError::Refused("virus found (#5.7.1)".into())), "554 5.7.1 virus found\r\n");
+        assert_eq!(line(AcceptError::Postponed("qq timeout (#4.3.0)".into())), "451 4.3.0 qq timeout\r\n");
+        assert_eq!(line(AcceptError::Postponed("odd (#5.7.1)".into())), "451 4.3.0 odd (#5.7.1)\r\n");
+        assert_eq!(line(AcceptError::Refused("no".into())), "554 5.3.0 no\r\n");
     }
 }

@@ -14,6 +14,6 @@ mod task;
 mod user;
 
 pub use serve::serve;
-pub use settings::{ChildLimits, Ids, PrivilegeGain, RemoteProgram, Settings};
+pub use settings::{ChildLimits, Ids, PrivilegeGain, QueuePrograms, RemoteProgram, Settings};
 pub use socket::{pair, send, socket_from_stdin};
 pub use user::{User, from_owner};

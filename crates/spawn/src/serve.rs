@@ -35,7 +35,7 @@ struct Spawner<'a> {
 
 impl Spawner<'_> {
     fn has_room(&self) -> bool {
-        self.tasks.len() < self.settings.concurrency.max(1)
+        self.tasks.len() < self.settings.concurrency.saturating_add(self.settings.queue.concurrency).max(1)
     }
 
     fn wait(&self) -> io::Result<()> {

@@ -45,6 +45,21 @@ pub struct RemoteProgram {
     pub ids: Ids,
 }
 
+/// Programs that messages go through on their way into the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuePrograms {
+    /// Program and first words of the child that speaks with them; limits, home and the program follow.
+    pub child: Vec<OsString>,
+    /// All that may be run, as the worker names them; nothing else is.
+    pub programs: Vec<PathBuf>,
+    /// Who runs them when we are root.
+    pub ids: Ids,
+    /// Longest run.
+    pub timeout: Duration,
+    /// At once, beside the deliveries.
+    pub concurrency: usize,
+}
+
 /// The spawner's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -64,6 +79,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// The program for other hosts; `None` (always under `postino serve`): such requests are refused.
     pub remote: Option<RemoteProgram>,
+    /// The programs on the way into the queue.
+    pub queue: QueuePrograms,
     /// The child's own limits.
     pub limits: ChildLimits,
 }

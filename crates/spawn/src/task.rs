@@ -1,7 +1,7 @@
 //! One delivery in the spawner: first the lookup child (as nobody), then the delivery child (as the user). Owns the processes and their pipes.
 //! Called by `serve` when something is readable or late; never waits itself.
 
-use crate::settings::Settings;
+use crate::settings::{ChildLimits, Ids, PrivilegeGain, Settings};
 use crate::user::{self, Refusal, User};
 use postino_types::spawn_frame::{Forward, Kind, REPORT_BYTES_MAX, Report, Request, TEXT_BYTES_MAX, decode_forwards};
 use rustix::event::{PollFd, PollFlags};
@@ -15,12 +15,16 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+/// As much of a queue program's complaints is passed on, bytes.
+const COMPLAINT_BYTES_MAX: usize = 1000;
 /// Longest answer of the lookup child, bytes.
 const ANSWER_BYTES_MAX: usize = 8192;
 /// Longest lookup.
 const LOOKUP: Duration = Duration::from_secs(60);
 /// Longest conversation of qmail-remote, which has time limits of its own.
 const REMOTE: Duration = Duration::from_secs(86_400);
+/// What a program on the way into the queue may be told of the client.
+const TOLD: [&str; 5] = ["TCPREMOTEIP", "TCPREMOTEHOST", "TCPREMOTEINFO", "RELAYCLIENT", "SMTPHELO"];
 /// The uid reported when no child ran.
 const NO_UID: u32 = u32::MAX;
 
@@ -36,6 +40,8 @@ enum Stage {
     },
     /// `qmail-remote`.
     Remote,
+    /// A program on the way into the queue.
+    Queue,
 }
 
 /// How far a task has come.
@@ -71,6 +77,11 @@ impl Task {
         if request.kind == Kind::Remote {
             let process = remote(&request, &message, settings)?;
             return Ok(Self { request, message, stage: Stage::Remote, process, deadline: Instant::now() + REMOTE, late: false });
+        }
+        if request.kind == Kind::Queue {
+            let process = into_queue(&request, &message, settings)?;
+            let deadline = Instant::now() + settings.queue.timeout;
+            return Ok(Self { request, message, stage: Stage::Queue, process, deadline, late: false });
         }
         if let Some(user) = assigned(settings, &request.local)? {
             let process = deliver(&request, &message, &user, settings)?;
@@ -112,6 +123,7 @@ impl Task {
         match self.stage {
             Stage::Delivery { uid } => Progress::Ended(self.finish(uid)),
             Stage::Remote => Progress::Ended(self.finish_remote()),
+            Stage::Queue => Progress::Ended(self.finish_queue()),
             Stage::Lookup => match self.after_lookup(settings) {
                 Ok(()) => Progress::Running,
                 Err(refusal) => Progress::Ended(report(refusal)),
@@ -147,6 +159,20 @@ impl Task {
             (true, _) => report_as(user::TIMEOUT, NO_UID),
             (false, Some(exit)) => Report { exit, uid: NO_UID, text, forwards: Vec::new() },
             (false, None) => report_as(user::REMOTE_CRASHED, NO_UID),
+        }
+    }
+
+    /// What the child says of the program; then, after a line's end, what the program said on its standard error.
+    fn finish_queue(&mut self) -> Report {
+        match (self.late, self.process.status.and_then(|status| status.code())) {
+            (true, _) => report_as(user::QUEUE_TIMEOUT, NO_UID),
+            (false, Some(exit)) => {
+                let mut text = std::mem::take(&mut self.process.text);
+                text.push(b'\n');
+                text.extend(self.process.control.iter().take(COMPLAINT_BYTES_MAX).filter(|&&b| b != 0));
+                Report { exit, uid: NO_UID, text, forwards: Vec::new() }
+            }
+            (false, None) => report_as(user::QUEUE_CRASHED, NO_UID),
         }
     }
 
@@ -239,6 +265,31 @@ fn remote(request: &Request, message: &OwnedFd, settings: &Settings) -> Result<P
         command.uid(remote.ids.uid).gid(remote.ids.gid);
     }
     Process::start(command, TEXT_BYTES_MAX).map_err(|_| user::RUN_REMOTE)
+}
+
+/// Starts the child that runs a program on the way into the queue. The worker may choose among ours, no more.
+fn into_queue(request: &Request, message: &OwnedFd, settings: &Settings) -> Result<Process, Refusal> {
+    let named = std::path::Path::new(OsStr::from_bytes(&request.local));
+    let queue = &settings.queue;
+    let known = queue.programs.iter().find(|program| program.as_path() == named).ok_or(user::RUN_QUEUE)?;
+    let (child, words) = queue.child.split_first().ok_or(user::RUN_QUEUE)?;
+    let mut command = clean(child, words, settings);
+    for line in request.default_delivery.split(|&b| b == b'\n') {
+        let Some(at) = line.iter().position(|&b| b == b'=') else { continue };
+        let (name, value) = (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default());
+        if let Some(name) = TOLD.iter().find(|told| told.as_bytes() == name) {
+            command.env(name, OsStr::from_bytes(value));
+        }
+    }
+    let own = rustix::process::geteuid();
+    let ids = if own.is_root() { queue.ids } else { Ids { uid: own.as_raw(), gid: rustix::process::getegid().as_raw() } };
+    let limits = ChildLimits { processes: 0, gain: PrivilegeGain::Allowed, ..settings.limits };
+    command.arg(format!("{}:{}:{}:{}", ids.uid, ids.gid, u8::from(own.is_root()), limits.to_word()));
+    command.arg(&settings.home).arg(known).stdin(message.try_clone().map_err(|_| user::SYSTEM)?);
+    if own.is_root() {
+        command.uid(ids.uid).gid(ids.gid);
+    }
+    Process::start(command, TEXT_BYTES_MAX).map_err(|_| user::RUN_QUEUE)
 }
 
 /// A command whose environment is built from nothing: what the spawner inherited from its starter is no user's business.

@@ -48,6 +48,10 @@ pub(crate) const RUN: Refusal = refuse("Unable to run qmail-local.\n");
 pub(crate) const RUN_REMOTE: Refusal = refuse("Unable to run qmail-remote.\n");
 pub(crate) const TIMEOUT: Refusal = refuse("Delivery took too long and was stopped. (#4.3.0)\n");
 pub(crate) const REMOTE_CRASHED: Refusal = refuse("qmail-remote crashed.\n");
+/// In the words of the child that runs a queue program: a letter for the class first.
+pub(crate) const RUN_QUEUE: Refusal = refuse("Zunable to exec qq (#4.3.0)");
+pub(crate) const QUEUE_TIMEOUT: Refusal = refuse("Zqq timeout (#4.3.0)");
+pub(crate) const QUEUE_CRASHED: Refusal = refuse("Zqq crashed (#4.3.0)");
 pub(crate) const CRASHED: Refusal = refuse("qmail-local crashed.\n");
 
 /// Reads the answer of the lookup: user, uid, gid, home, dash, ext, each ended by NUL (the last NUL may be missing).
@@ -89,7 +93,7 @@ pub(crate) fn check(user: &User, own: u32, settings: &Settings) -> Result<(), Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{ChildLimits, Ids, PrivilegeGain};
+    use crate::settings::{ChildLimits, Ids, PrivilegeGain, QueuePrograms};
     use std::time::Duration;
 
     fn settings() -> Settings {
@@ -101,6 +105,13 @@ mod tests {
             minuid: 100,
             concurrency: 1,
             timeout: Duration::from_secs(1),
+            queue: QueuePrograms {
+                child: Vec::new(),
+                programs: Vec::new(),
+                ids: Ids { uid: 65534, gid: 65534 },
+                timeout: Duration::from_secs(60),
+                concurrency: 1,
+            },
             remote: None,
             limits: ChildLimits { memory_bytes: 0, processes: 0, file_bytes: 0, gain: PrivilegeGain::Refused },
         }

@@ -14,6 +14,7 @@ pub const TEXT_BYTES_MAX: usize = 10_000;
 
 const REQUEST_MAGIC: &[u8; 4] = b"PSQ1";
 const REMOTE_REQUEST_MAGIC: &[u8; 4] = b"PSQ2";
+const QUEUE_REQUEST_MAGIC: &[u8; 4] = b"PSQ3";
 const REPORT_MAGIC: &[u8; 4] = b"PSR1";
 const PACKET_HEADER_BYTES: usize = 13;
 
@@ -42,6 +43,9 @@ pub enum Kind {
     Local,
     /// A delivery to another host by `qmail-remote`: `local` is the whole recipient, `host` where to. Only the engine under qmail's names asks so.
     Remote,
+    /// A message on its way into the queue, through somebody's program: `local` says which of those that the spawner knows, `default_delivery`
+    /// is what that program is told of the client, `NAME=value` lines.
+    Queue,
 }
 
 /// What the worker asks for.
@@ -93,6 +97,7 @@ impl Request {
         out.extend_from_slice(match self.kind {
             Kind::Local => REQUEST_MAGIC,
             Kind::Remote => REMOTE_REQUEST_MAGIC,
+            Kind::Queue => QUEUE_REQUEST_MAGIC,
         });
         out.extend_from_slice(&self.id.to_le_bytes());
         for field in fields {
@@ -107,11 +112,9 @@ impl Request {
         if packet.len() > PACKET_BYTES_MAX {
             return Err(FrameError::TooLong);
         }
-        let (kind, mut rest) = match (packet.strip_prefix(REQUEST_MAGIC), packet.strip_prefix(REMOTE_REQUEST_MAGIC)) {
-            (Some(rest), _) => (Kind::Local, rest),
-            (None, Some(rest)) => (Kind::Remote, rest),
-            (None, None) => return Err(FrameError::Magic),
-        };
+        let kinds = [(REQUEST_MAGIC, Kind::Local), (REMOTE_REQUEST_MAGIC, Kind::Remote), (QUEUE_REQUEST_MAGIC, Kind::Queue)];
+        let found = kinds.into_iter().find_map(|(magic, kind)| Some((kind, packet.strip_prefix(magic)?)));
+        let (kind, mut rest) = found.ok_or(FrameError::Magic)?;
         let id = take_u64(&mut rest)?;
         let mut field = || -> Result<Vec<u8>, FrameError> {
             let bytes = take(&mut rest)?;

@@ -55,7 +55,8 @@ fn queue(home: &Path) -> Result<(), i32> {
     }
 }
 
-fn leave_for_later(home: &Path, envelope: &[u8], mut body: Spool) -> Result<(), i32> {
+/// Leaves it durably for the next server; qmail-queue's exit code when that is not possible.
+pub(crate) fn leave_for_later(home: &Path, envelope: &[u8], mut body: Spool) -> Result<(), i32> {
     leave(&home.join(DROP_PATH), envelope, Box::new(move |write| body.for_each_chunk(write))).map_err(|error| match error {
         DropError::NoDirectory => code::QUEUE,
         DropError::Create(_) => code::CREATE,

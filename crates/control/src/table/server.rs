@@ -64,6 +64,19 @@ pub(super) static SETTINGS: &[Setting] = &[
         "-",
         "Characters that part user from extension in addresses of virtual accounts.",
     ),
+    restart(key(
+        "queue_program",
+        Kind::Line(|c, v| c.server.queue_program = v),
+        "",
+        "Program that messages from the network, forwards and bounces go through on their way into the queue, as with QMAILQUEUE (which goes before it). A `bin/qmail-queue` that is not Postino's is used without being named.",
+    )),
+    restart(number(
+        "queue_program_timeout_s",
+        (1, 86_400),
+        |c, v| c.server.queue_program_timeout = Duration::from_secs(v),
+        ("300", "seconds"),
+        "A queue program that takes longer is stopped, and the client is told to try again.",
+    )),
     number(
         "retry_interval_s",
         SECONDS,

@@ -55,6 +55,12 @@ pub fn main(args: &[OsString]) -> i32 {
     ended.exit
 }
 
+/// Verifies and limits by the first word.
+pub(crate) fn obey(word: &std::ffi::OsStr) -> Result<(), &'static str> {
+    let orders = word.to_str().and_then(parse).ok_or("internal qmail-lspawn bug")?;
+    verify(&orders).and_then(|()| confine(&orders))
+}
+
 fn parse(word: &str) -> Option<Orders> {
     let numbers: Vec<u64> = word.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
     let [uid, gid, dropped, memory_bytes, processes, file_bytes, gain] = *numbers.as_slice() else { return None };
@@ -70,7 +76,7 @@ fn parse(word: &str) -> Option<Orders> {
 }
 
 /// Closes what came with exec beside the three: the spawner passes nothing else on, so this is the second lock on the same door.
-fn close_inherited() {
+pub(crate) fn close_inherited() {
     let Ok(list) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers: Vec<std::os::fd::RawFd> = list.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     for fd in numbers.into_iter().filter(|&fd| fd > 2) {

@@ -31,6 +31,9 @@ fn message_and_envelope_arrive_and_codes_become_texts() {
     assert_eq!(ask("cat >/dev/null; exit 31").0, hard("mail server permanently rejected message (#5.3.0)"));
     assert_eq!(ask("cat >/dev/null; exit 53").0, soft("qq write error or disk full (#4.3.0)"));
     assert_eq!(ask("kill -9 $$").0, soft("qq crashed (#4.3.0)"));
+    // Exit 0 without having read it all: half a message may be what it kept.
+    assert_eq!(ask("exit 0").0, soft("qq temporary problem (#4.3.0)"));
+    assert_eq!(ask("head -c 19000 >/dev/null; exit 0").0, soft("qq temporary problem (#4.3.0)"));
     assert_eq!(ask("cat >/dev/null; exit 82").0, soft("qq temporary problem (#4.3.0)"));
     assert_eq!(ask("cat >/dev/null; printf 'Dno\\r\\n250 x' >&6; exit 82").0, hard("no"));
 }

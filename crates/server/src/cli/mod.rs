@@ -7,6 +7,7 @@ mod directory;
 mod install_compat;
 mod queue;
 mod queue_qmail;
+mod send;
 mod serve;
 mod setup;
 
@@ -80,6 +81,17 @@ enum Command {
     Queue(queue::QueueCommand),
     /// Put the historical programs, accounts and folders of a qmail machine in place
     InstallCompat(install_compat::InstallCompatArgs),
+    /// Queue a message from standard input as it is
+    Send(send::SendArgs),
+    /// Read a message from standard input and send it, as sendmail(8); also under that name
+    #[command(disable_help_flag = true)]
+    Sendmail(send::Words),
+    /// Complete a message's header and send it, as qmail-inject(8); also under that name
+    #[command(name = "qmail-inject", disable_help_flag = true)]
+    QmailInject(send::Words),
+    /// Queue a message: descriptor 0 the message, 1 the envelope, as qmail-queue(8); also under that name
+    #[command(name = "qmail-queue", disable_help_flag = true)]
+    QmailQueue(send::Words),
     /// (internal) the unprivileged part of serve
     #[command(hide = true)]
     Worker,
@@ -103,6 +115,10 @@ pub(crate) fn run() -> i32 {
         Command::Alias(command) => directory::alias(&cli.place, command),
         Command::Queue(command) => queue::run(&cli.place, command),
         Command::InstallCompat(args) => install_compat::run(&cli.place, &args),
+        Command::Send(args) => send::run(&cli.place, &args),
+        Command::Sendmail(words) => send::program(&cli.place, "sendmail", &words),
+        Command::QmailInject(words) => send::program(&cli.place, "qmail-inject", &words),
+        Command::QmailQueue(words) => send::program(&cli.place, "qmail-queue", &words),
         Command::Worker => crate::worker::main(&cli.place.home()),
         Command::Spawner => serve::spawner(&cli.place),
     };

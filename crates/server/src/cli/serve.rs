@@ -5,7 +5,7 @@ use crate::service_manager::{Herald, MainProcess};
 use anyhow::Context;
 use clap::Args;
 use postino_control::Loaded;
-use postino_spawn::{ChildLimits, Ids, PrivilegeGain, Settings};
+use postino_spawn::{ChildLimits, Ids, PrivilegeGain, QueuePrograms, Settings};
 use std::path::Path;
 use std::process::Command;
 
@@ -93,6 +93,13 @@ fn settings(config: &postino_control::Config) -> Settings {
         concurrency: crate::qmail::spawned_at_once(config).max(1),
         timeout: programs.timeout,
         remote,
+        queue: QueuePrograms {
+            child: own(postino_local::QUEUE_WORD),
+            programs: crate::queue_program::permitted(config),
+            ids: crate::qmail::queue_program_ids(config).unwrap_or(nobody),
+            timeout: config.server.queue_program_timeout,
+            concurrency: postino_local::spawn_link::QUEUE_PROGRAMS_MAX,
+        },
         limits: ChildLimits {
             memory_bytes: programs.memory_bytes,
             processes: programs.processes,

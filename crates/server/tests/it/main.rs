@@ -13,5 +13,6 @@ mod peers;
 mod planted;
 mod qmail_cases;
 mod qmail_engine;
+mod queue_program;
 mod running;
 mod system_users;

@@ -1,0 +1,127 @@
+//! The historical programs. The name a binary is called by (or the first word) picks the program. `postino-compat` holds them all, small: no
+//! tokio, no TLS, it is exec'ed for each message under small memory limits. `postino` takes from here what an injector needs.
+#![forbid(unsafe_code)]
+
+mod dns;
+mod fatal;
+mod getopt;
+mod hand_over;
+mod home;
+mod inject;
+mod maildir;
+mod masquerade;
+mod qmail;
+mod qq;
+mod remote;
+mod serial;
+mod session;
+mod spool;
+mod start;
+mod ucspi;
+mod users;
+
+pub use postino_local::queue_program::Refused;
+
+use postino_types::exit;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+
+/// A program: the words after its name in, the exit code out.
+type Program = fn(&[OsString]) -> i32;
+
+/// The programs, by name: one table a room.
+const ROOMS: &[&[(&str, Program)]] = &[
+    qmail::PROGRAMS,
+    inject::PROGRAMS,
+    session::PROGRAMS,
+    remote::PROGRAMS,
+    masquerade::PROGRAMS,
+    serial::PROGRAMS,
+    start::PROGRAMS,
+    ucspi::PROGRAMS,
+    users::PROGRAMS,
+];
+
+/// What an administrator calls the qmail-queue that a scanner stands in for; no installer makes it.
+const PUT_ASIDE: &str = "qmail-queue-real";
+
+/// `postino-compat`'s whole life; returns the exit code.
+#[must_use]
+pub fn run() -> i32 {
+    // First of all: as the spawner's child it must not do anything else.
+    if let Some(code) = postino_local::child_program() {
+        return code;
+    }
+    let args: Vec<OsString> = std::env::args_os().collect();
+    dispatch(&args)
+}
+
+/// The program of this name that `postino` is too: whatever puts a message into the queue, and what a mail client expects beside it.
+#[must_use]
+pub fn injector(name: &str) -> Option<fn(&[OsString]) -> i32> {
+    let known = ["qmail-inject", "qmail-queue", "qmail-queue-real", "sendmail", "mailq", "newaliases"].contains(&name);
+    known.then(|| find(Some(name))).flatten().inspect(|_| qq::stand_alone())
+}
+
+/// Queues a message in the name of its caller, as `postino` does it. Ok: it is on stable storage; the number is that of its Received line.
+///
+/// # Errors
+/// The refusal, in the words of qmail's programs; or the message cannot be read.
+pub fn queue(home: &Path, sender: &[u8], recipients: &[&[u8]], message: &mut dyn std::io::Read) -> std::io::Result<Result<u32, Refused>> {
+    qq::stand_alone();
+    let mut qq = qq::Qq::open(home)?;
+    let mut buffer = vec![0u8; 65_536];
+    loop {
+        match message.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => qq.put(buffer.get(..n).unwrap_or_default()),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    qq.from(sender);
+    recipients.iter().for_each(|recipient| qq.to(recipient));
+    Ok(qq.close())
+}
+
+fn dispatch(args: &[OsString]) -> i32 {
+    let Some((called, rest)) = args.split_first() else { return usage() };
+    let called = Path::new(called).file_name().unwrap_or_default();
+    if let Some(program) = find(called.to_str()) {
+        return program(rest);
+    }
+    match rest.split_first() {
+        Some((word, [])) if word == "--list" => list(),
+        Some((word, rest)) => find(word.to_str()).map_or_else(usage, |program| program(rest)),
+        None => usage(),
+    }
+}
+
+fn programs() -> impl Iterator<Item = &'static (&'static str, Program)> {
+    ROOMS.iter().flat_map(|room| room.iter())
+}
+
+fn find(name: Option<&str>) -> Option<Program> {
+    programs().find(|(known, _)| Some(*known) == name).map(|(_, program)| *program)
+}
+
+/// The names, one a line: what an installer makes files for.
+fn list() -> i32 {
+    let names: String = programs()
+        .map(|(name, _)| *name)
+        .filter(|name| *name != PUT_ASIDE && !ucspi::HELPERS.contains(name))
+        .flat_map(|name| [name, "\n"])
+        .collect();
+    match std::io::stdout().lock().write_all(names.as_bytes()) {
+        Ok(()) => exit::OK,
+        Err(_) => exit::SOFT,
+    }
+}
+
+fn usage() -> i32 {
+    let names: Vec<&str> = programs().map(|(name, _)| *name).collect();
+    let mut err = std::io::stderr().lock();
+    let _ = writeln!(err, "postino-compat: usage: postino-compat PROGRAM [argument ...]\nprograms: {}", names.join(" "));
+    exit::USAGE
+}

@@ -1,0 +1,298 @@
+//! Programs on the way into the queue: `QMAILQUEUE`, `queue_program` of server.toml, or somebody's own `bin/qmail-queue`. Messages from the
+//! network, forwards and bounces go through one before they are accepted; what it hands to our `qmail-queue` comes in by the injection socket,
+//! which asks no program again. The program runs below the spawner: this process starts none.
+
+use bytes::Bytes;
+use postino_control::{Config, Live};
+use postino_local::inject::RawEnvelope;
+use postino_local::queue_child::Answer;
+use postino_local::queue_program::{PROGRAM, Refused, VARIABLE, Whose, identity, whose};
+use postino_local::spawn_link::{QueueLetter, SpawnLink};
+use postino_ports::BoxFuture;
+use postino_ports::body::Body;
+use postino_ports::deliver::{Deliver, Job};
+use postino_ports::event::{Event, Events};
+use postino_ports::queue::{
+    AcceptError, AdminAction, BodyWriter, NewBody, NewEntry, NewMessage, Queue, QueueEntry, QueueStat, Selection, SettleError, Settled,
+    Settlement,
+};
+use postino_types::{Address, DeliveryOutcome, Origin, PermStatus, QueueId, Recipient, ReversePath, TempStatus, Time};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The program that the administrator named: the variable goes before the setting.
+pub(crate) fn named(config: &Config) -> Option<PathBuf> {
+    let variable = std::env::var_os(VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from);
+    let setting = Some(&config.server.queue_program).filter(|name| !name.is_empty()).map(PathBuf::from);
+    variable.or(setting).map(|program| config.home.join(program))
+}
+
+/// All that the spawner may run for the worker.
+pub(crate) fn permitted(config: &Config) -> Vec<PathBuf> {
+    named(config).into_iter().chain([config.home.join(PROGRAM)]).collect()
+}
+
+/// Decides which program a message goes through, and has it run.
+pub(crate) struct QueuePrograms {
+    link: SpawnLink,
+    live: Live,
+    events: Arc<dyn Events>,
+    named: Option<PathBuf>,
+    /// What stood under qmail-queue's name when it was last looked at, and whether it is somebody else's.
+    seen: Mutex<(Option<[u64; 4]>, bool)>,
+}
+
+impl QueuePrograms {
+    pub(crate) fn new(link: SpawnLink, live: Live, events: Arc<dyn Events>) -> Arc<Self> {
+        let named = named(&live.get());
+        Arc::new(Self { link, live, events, named, seen: Mutex::new((None, false)) })
+    }
+
+    /// The program for the next message; `None`: straight into the queue. Costs a stat(2) while nothing changes.
+    fn program(&self) -> Option<PathBuf> {
+        let home = &self.live.get().home;
+        let usual = home.join(PROGRAM);
+        if let Some(named) = self.named.as_ref().filter(|named| **named != usual) {
+            return Some(named.clone());
+        }
+        let now = identity(home);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.0 != now {
+            *seen = (now, now.is_some() && whose(home) == Whose::Others);
+        }
+        seen.1.then_some(usual)
+    }
+
+    async fn ask(&self, program: PathBuf, letter: Letter) -> Result<u32, Refused> {
+        let answer = self.link.run_queue(QueueLetter {
+            program: program.into_os_string().into_encoded_bytes(),
+            environment: environment(&letter.origin),
+            envelope: RawEnvelope { sender: letter.sender, recipients: letter.recipients }.encode(),
+            prepend: letter.prepend,
+            body: letter.body,
+        });
+        match answer.await {
+            (Answer::Taken { pid }, _) => Ok(pid),
+            (Answer::Refused(refused), complaint) => {
+                if !complaint.is_empty() {
+                    self.events.emit(&Event::Warning { what: "a queue program complains", detail: complaint.trim_end() });
+                }
+                Err(refused)
+            }
+        }
+    }
+}
+
+/// A message for a program.
+struct Letter {
+    sender: ReversePath,
+    recipients: Vec<Address>,
+    origin: Origin,
+    prepend: Bytes,
+    body: Body,
+}
+
+impl Letter {
+    fn new(entry: NewEntry, body: Body) -> Self {
+        let recipients = entry.envelope.recipients.into_iter().map(|recipient| recipient.address).collect();
+        Self { sender: entry.envelope.sender, recipients, origin: entry.origin, prepend: entry.prepend, body }
+    }
+}
+
+/// What qmail-smtpd's program would see of the client.
+fn environment(origin: &Origin) -> Vec<u8> {
+    let Origin::Smtp(peer) = origin else { return Vec::new() };
+    let mut lines = format!("TCPREMOTEIP={}\nSMTPHELO={}\n", peer.ip, peer.helo);
+    if let Some(login) = &peer.login {
+        lines.push_str(&format!("TCPREMOTEINFO={login}\nRELAYCLIENT=\n"));
+    }
+    lines.into_bytes()
+}
+
+/// The queue, for everybody whose messages go through a program when there is one.
+pub(crate) struct ThroughProgram {
+    inner: Arc<dyn Queue>,
+    programs: Arc<QueuePrograms>,
+}
+
+impl ThroughProgram {
+    pub(crate) fn new(inner: Arc<dyn Queue>, programs: Arc<QueuePrograms>) -> Self {
+        Self { inner, programs }
+    }
+
+    /// Bounces that a program takes are no longer the settlement's to make; their places are remembered.
+    async fn take_bounces(&self, program: PathBuf, settlement: &mut Settlement) -> Result<Vec<Option<QueueId>>, SettleError> {
+        let mut places = Vec::with_capacity(settlement.new.len());
+        let mut rest = Vec::new();
+        for message in settlement.new.drain(..) {
+            if !matches!(message.entry.origin, Origin::Bounce { .. }) {
+                places.push(None);
+                rest.push(message);
+                continue;
+            }
+            let letter = bounce(message)?;
+            match self.programs.ask(program.clone(), letter).await {
+                Ok(pid) => places.push(Some(QueueId(pid.into()))),
+                Err(refused) => return Err(SettleError::Io(format!("trouble injecting bounce message: {}", refused.text))),
+            }
+        }
+        settlement.new = rest;
+        Ok(places)
+    }
+}
+
+/// The Received line in front of a bounce is qmail-queue's, which will write its own.
+fn bounce(message: NewMessage) -> Result<Letter, SettleError> {
+    let body = match message.body {
+        NewBody::Bytes(bytes) => Body::Memory(bytes),
+        NewBody::Written(writer) => writer.body().map_err(|error| SettleError::Io(error.to_string()))?,
+        NewBody::Parent => return Err(SettleError::Io("a bounce without a body".into())),
+    };
+    let entry = NewEntry { prepend: Bytes::new(), ..message.entry };
+    Ok(Letter::new(entry, body))
+}
+
+impl Queue for ThroughProgram {
+    fn begin(&self, declared: Option<u64>) -> Result<Box<dyn BodyWriter>, AcceptError> {
+        let inner = self.inner.begin(declared)?;
+        Ok(match self.programs.program() {
+            None => inner,
+            Some(program) => Box::new(Writer { inner, program, programs: Arc::clone(&self.programs) }),
+        })
+    }
+
+    fn settle(&self, mut settlement: Settlement) -> BoxFuture<'_, Result<Settled, SettleError>> {
+        let bounces = settlement.new.iter().any(|message| matches!(message.entry.origin, Origin::Bounce { .. }));
+        match self.programs.program().filter(|_| bounces) {
+            None => self.inner.settle(settlement),
+            Some(program) => Box::pin(async move {
+                let places = self.take_bounces(program, &mut settlement).await?;
+                let settled = self.inner.settle(settlement).await?;
+                let mut made = settled.new.into_iter();
+                let new = places.into_iter().filter_map(|place| place.or_else(|| made.next())).collect();
+                Ok(Settled { new, finished: settled.finished })
+            }),
+        }
+    }
+
+    fn due(&self, max: usize) -> BoxFuture<'_, Vec<Arc<QueueEntry>>> {
+        self.inner.due(max)
+    }
+
+    fn park(&self, id: QueueId, until: Time) {
+        self.inner.park(id, until);
+    }
+
+    fn open(&self, id: QueueId) -> BoxFuture<'_, Result<Option<Body>, SettleError>> {
+        self.inner.open(id)
+    }
+
+    fn load(&self, id: QueueId) -> BoxFuture<'_, Result<Option<QueueEntry>, SettleError>> {
+        self.inner.load(id)
+    }
+
+    fn list(&self, after: QueueId, max: usize) -> BoxFuture<'_, Result<Vec<QueueEntry>, SettleError>> {
+        self.inner.list(after, max)
+    }
+
+    fn admin(&self, action: AdminAction, which: Selection) -> BoxFuture<'_, Result<u64, SettleError>> {
+        self.inner.admin(action, which)
+    }
+
+    fn stat(&self) -> QueueStat {
+        self.inner.stat()
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        self.inner.stop()
+    }
+}
+
+/// A body that the queue only keeps for the program; nothing of it is committed here.
+struct Writer {
+    inner: Box<dyn BodyWriter>,
+    program: PathBuf,
+    programs: Arc<QueuePrograms>,
+}
+
+impl BodyWriter for Writer {
+    fn write(&mut self, chunk: &[u8]) -> Result<(), AcceptError> {
+        self.inner.write(chunk)
+    }
+
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn body(&self) -> Result<Body, AcceptError> {
+        self.inner.body()
+    }
+
+    fn commit(self: Box<Self>, entry: NewEntry) -> BoxFuture<'static, Result<QueueId, AcceptError>> {
+        Box::pin(async move {
+            let Self { inner, program, programs } = *self;
+            let letter = Letter::new(entry, inner.body()?);
+            // Until then the body's memory counts, and its file stays.
+            let answer = programs.ask(program, letter).await;
+            drop(inner);
+            answer
+                .map(|pid| QueueId(pid.into()))
+                .map_err(|refused| if refused.hard { AcceptError::Refused(refused.text) } else { AcceptError::Postponed(refused.text) })
+        })
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+        self.inner.into_any()
+    }
+}
+
+/// Local delivery whose forwards go through the program, as qmail-local's did: before the delivery counts as done.
+pub(crate) struct ForwardsThroughProgram {
+    pub(crate) inner: Arc<dyn Deliver>,
+    pub(crate) programs: Arc<QueuePrograms>,
+}
+
+impl ForwardsThroughProgram {
+    async fn pass(&self, program: PathBuf, job: &Job, outcome: DeliveryOutcome) -> DeliveryOutcome {
+        let DeliveryOutcome::Delivered { detail, forwards, relayed } = outcome else { return outcome };
+        for forward in forwards {
+            let letter = Letter {
+                sender: forward.sender,
+                recipients: forward.recipients.into_iter().map(|recipient| recipient.address).collect(),
+                origin: Origin::Forward { of: job.entry.id, uid: forward.uid },
+                prepend: [forward.prepend.as_slice(), &job.entry.prepend].concat().into(),
+                body: job.body.clone(),
+            };
+            match self.programs.ask(program.clone(), letter).await {
+                Ok(_) => {}
+                Err(Refused { hard: true, text }) => {
+                    return DeliveryOutcome::failed(PermStatus::SYSTEM, format!("Unable to forward message: {text}.\n"));
+                }
+                Err(Refused { text, .. }) => {
+                    return DeliveryOutcome::deferred(TempStatus::SYSTEM, format!("Unable to forward message: {text}.\n"));
+                }
+            }
+        }
+        DeliveryOutcome::Delivered { detail, forwards: Vec::new(), relayed }
+    }
+}
+
+impl Deliver for ForwardsThroughProgram {
+    fn destination(&self, recipient: &Recipient) -> String {
+        self.inner.destination(recipient)
+    }
+
+    fn deliver(&self, job: Job) -> BoxFuture<'_, Vec<DeliveryOutcome>> {
+        Box::pin(async move {
+            let outcomes = self.inner.deliver(job.clone()).await;
+            let forwards =
+                |outcome: &DeliveryOutcome| matches!(outcome, DeliveryOutcome::Delivered { forwards, .. } if !forwards.is_empty());
+            let Some(program) = self.programs.program().filter(|_| outcomes.iter().any(forwards)) else { return outcomes };
+            let mut passed = Vec::with_capacity(outcomes.len());
+            for outcome in outcomes {
+                passed.push(self.pass(program.clone(), &job, outcome).await);
+            }
+            passed
+        })
+    }
+}
