@@ -5,6 +5,8 @@ mod clients;
 mod connection;
 mod filters;
 mod ident;
+mod local_names;
+mod places;
 mod rblsmtpd;
 mod recordio;
 mod server_options;
@@ -16,12 +18,13 @@ mod tcpserver;
 use crate::{Program, fatal};
 
 /// Names under which programs of this room run their second half; nobody else calls them.
-pub(crate) const HELPERS: [&str; 2] = [tcpserver::HELPER, recordio::HELPER];
+pub(crate) const HELPERS: [&str; 3] = [tcpserver::HELPER, local_names::HELPER, recordio::HELPER];
 
 /// The programs of this room.
 pub(crate) const PROGRAMS: &[(&str, Program)] = &[
     ("tcpserver", tcpserver::run),
     (tcpserver::HELPER, tcpserver::run_helper),
+    (local_names::HELPER, local_names::run),
     ("tcpclient", |args| fatal::main("tcpclient", tcpclient::run(args))),
     ("recordio", |args| fatal::main("recordio", recordio::run(args))),
     (recordio::HELPER, recordio::run_helper),

@@ -78,6 +78,76 @@ fn a_connection_gets_the_program_and_its_variables() {
     assert!(log.last().unwrap().ends_with("status 0"));
 }
 
+/// A resolver that knows one name; counts what it is asked.
+fn resolver(name: &'static str) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&asked);
+    std::thread::spawn(move || {
+        let mut packet = [0u8; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut packet) {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let mut answer = packet[..length].to_vec();
+            answer[2..8].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1]);
+            answer.extend_from_slice(&[0xc0, 12, 0, 12, 0, 1, 0, 0, 0, 60]);
+            let labels: Vec<u8> =
+                name.split('.').flat_map(|label| [&[label.len() as u8][..], label.as_bytes()].concat()).chain([0]).collect();
+            answer.extend_from_slice(&[&(labels.len() as u16).to_be_bytes()[..], &labels].concat());
+            socket.send_to(&answer, from).unwrap();
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn the_local_name_is_asked_for_once() {
+    let home = tempfile::tempdir().unwrap();
+    let (dns, asked) = resolver("loc.test");
+    let mut command = program("tcpserver", home.path());
+    command.args(["-1", "-H", "-R", "127.0.0.1", "0", "printenv", "TCPLOCALHOST"]).env("DNSCACHEIP", dns);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+    let mut port = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let port = port.trim().parse().unwrap();
+    for _ in 0..40 {
+        assert_eq!(received(port), "loc.test\n");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let asked = asked.load(std::sync::atomic::Ordering::SeqCst);
+    assert!((1..20).contains(&asked), "{asked} questions for 40 connections");
+}
+
+#[test]
+fn a_flood_from_one_address_leaves_room_for_another() {
+    let home = tempfile::tempdir().unwrap();
+    let (child, port) = server(home.path(), &["-l0", "-c16"], &["sh", "-c", "echo hello; cat"]);
+    let hello = |stream: &TcpStream| {
+        let mut word = [0u8; 6];
+        let mut stream = stream;
+        stream.read_exact(&mut word).unwrap();
+        word
+    };
+    let flood: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    flood[..14].iter().for_each(|stream| assert_eq!(&hello(stream), b"hello\n"));
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &"127.0.0.2:0".parse::<std::net::SocketAddr>().unwrap()).unwrap();
+    rustix::net::connect(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+    assert_eq!(&hello(&TcpStream::from(socket)), b"hello\n");
+    // Those that waited have their turn when the first go.
+    let (first, waiting) = flood.split_at(14);
+    first.iter().for_each(|stream| stream.shutdown(std::net::Shutdown::Both).unwrap());
+    waiting[..14].iter().for_each(|stream| assert_eq!(&hello(stream), b"hello\n"));
+    drop(flood);
+    end(child);
+}
+
+fn end(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
 fn a_denied_client_sees_the_connection_closed() {
     let home = tempfile::tempdir().unwrap();

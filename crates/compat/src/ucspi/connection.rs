@@ -54,6 +54,13 @@ pub(super) struct Lookup {
     pub(super) ident_timeout: Duration,
 }
 
+impl Lookup {
+    /// True when each client is a question to the network.
+    pub(super) fn asks_about_clients(&self) -> bool {
+        self.host != HostLookup::No || self.ident
+    }
+}
+
 impl Default for Lookup {
     fn default() -> Self {
         Self { local_name: None, host: HostLookup::Name, ident: true, ident_timeout: IDENT_TIMEOUT_DEFAULT }

@@ -63,11 +63,6 @@ impl Options {
         Ok(out)
     }
 
-    /// True when nothing has to be asked of the network before the program may run.
-    pub(super) fn needs_no_lookup(&self) -> bool {
-        self.lookup.host == HostLookup::No && !self.lookup.ident && self.lookup.local_name.is_some()
-    }
-
     fn flag(&mut self, letter: u8) -> Result<(), Fatal> {
         match letter {
             b'q' => self.verbosity = Verbosity::Quiet,
@@ -170,7 +165,7 @@ mod tests {
         let options = parse("-H -R -x /etc/tcp.smtp.cdb -u1000 -g1000 0 smtp qmail-smtpd").unwrap();
         assert_eq!((options.uid, options.gid, options.port), (Some(1000), Some(1000), 25));
         assert_eq!((options.host.as_str(), options.program.len(), options.limit), ("0", 1, 40));
-        assert!(!options.needs_no_lookup() && parse("-HRlx 0 1 p").unwrap().needs_no_lookup());
+        assert!(!options.lookup.asks_about_clients() && parse("-HRhlx 0 1 p").unwrap().lookup.asks_about_clients());
         assert!(parse("-u joe 0 25 p").is_err() && parse("-u 1x 0 25 p").is_err() && parse("0 25").is_err());
         assert!(parse("0 no-such-port p").is_err());
         assert_eq!(service("pop3 110/tcp pop-3 # x", "pop-3"), Some(110));

@@ -2,13 +2,14 @@
 //! names must be looked up gets a helper process (see connection). Never looks into what is sent.
 
 use super::connection::{self, Decision, Ends, Names};
+use super::local_names::LocalNames;
+use super::places::{Clients, Place};
 use super::server_options::{Options, Verbosity};
 use crate::dns::{DnsError, Resolver};
 use crate::fatal::{self, Fatal};
 use postino_local::error_text::error_text;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::WaitOptions;
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -52,9 +53,8 @@ struct Server {
     listener: TcpListener,
     signals: Signals,
     own_path: PathBuf,
-    /// The children, each with its client.
-    running: HashMap<i32, IpAddr>,
-    per_address: HashMap<IpAddr, usize>,
+    clients: Clients,
+    local_names: LocalNames,
 }
 
 /// Signals come as bytes through a socket, so that poll sees them. Handlers, unlike a mask, do not pass to the programs.
@@ -97,15 +97,16 @@ impl Server {
         }
         release_stdio();
         let args = args.to_vec();
-        Ok(Self { options, args, listener, signals, own_path, running: HashMap::new(), per_address: HashMap::new() })
+        let clients = Clients::new(options.limit, options.limit_per_address);
+        let local_names = LocalNames::new(own_path.clone());
+        Ok(Self { options, args, listener, signals, own_path, clients, local_names })
     }
 
     fn serve(mut self) -> Result<(), Fatal> {
         self.log_status();
         while !self.signals.end.load(Ordering::SeqCst) {
-            let room = self.running.len() < self.options.limit;
             let mut wanted = vec![PollFd::new(&self.signals.wake, PollFlags::IN)];
-            if room {
+            if self.clients.has_room() {
                 wanted.push(PollFd::new(&self.listener, PollFlags::IN));
             }
             match poll(&mut wanted, None) {
@@ -124,27 +125,27 @@ impl Server {
     }
 
     fn log_status(&self) {
-        log(&self.options, Verbosity::All, &format!("status: {}/{}", self.running.len(), self.options.limit));
+        log(&self.options, Verbosity::All, &format!("status: {}/{}", self.clients.running(), self.options.limit));
     }
 
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             let pid = pid.as_raw_nonzero().get();
-            let Some(ip) = self.running.remove(&pid) else { continue };
-            if let Some(count) = self.per_address.get_mut(&ip) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    self.per_address.remove(&ip);
-                }
+            if self.local_names.took(pid) {
+                continue;
             }
+            let Some(address) = self.clients.ended(pid) else { continue };
             log(&self.options, Verbosity::All, &format!("end {pid} status {}", status.as_raw()));
             self.log_status();
+            if let Some((stream, remote)) = self.clients.next(address) {
+                self.serve_one(stream, remote);
+            }
         }
     }
 
     /// Takes what waits, as far as there is room.
     fn accept(&mut self) {
-        while self.running.len() < self.options.limit {
+        while self.clients.has_room() {
             match self.listener.accept() {
                 Ok((stream, remote)) => self.take(stream, remote),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
@@ -159,22 +160,24 @@ impl Server {
     }
 
     fn take(&mut self, stream: TcpStream, remote: SocketAddr) {
-        let ip = remote.ip().to_canonical();
-        let count = self.per_address.get(&ip).copied().unwrap_or(0);
-        if self.options.limit_per_address.is_some_and(|limit| count >= limit) {
-            return warn_drop(&self.options, &format!("{count} connections from {ip} already"));
+        match self.clients.place(stream, remote) {
+            Place::Now(stream) => self.serve_one(stream, remote),
+            Place::Later => {}
+            Place::Refused(count) => {
+                warn_drop(&self.options, &format!("{count} connections from {} already", remote.ip().to_canonical()));
+            }
         }
+    }
+
+    fn serve_one(&mut self, stream: TcpStream, remote: SocketAddr) {
         let Ok(local) = stream.local_addr() else { return };
         if self.options.nodelay {
             let _ = stream.set_nodelay(true); // only a matter of speed
         }
-        let more = self.running.len() + 1;
+        let more = self.clients.running() + 1;
         log(&self.options, Verbosity::All, &format!("status: {more}/{}", self.options.limit));
         match self.start(&stream, Ends { local, remote }) {
-            Ok(Some(pid)) => {
-                self.running.insert(pid, ip);
-                *self.per_address.entry(ip).or_default() += 1;
-            }
+            Ok(Some(pid)) => self.clients.started(pid, remote.ip()),
             Ok(None) => self.log_status(),
             Err(e) => {
                 warn_drop(&self.options, &format!("unable to fork: {}", error_text(&e)));
@@ -184,11 +187,15 @@ impl Server {
     }
 
     /// The process for a connection; `None` when it was sent away without one.
-    fn start(&self, stream: &TcpStream, ends: Ends) -> io::Result<Option<i32>> {
-        if !self.options.needs_no_lookup() {
+    fn start(&mut self, stream: &TcpStream, ends: Ends) -> io::Result<Option<i32>> {
+        if self.options.lookup.asks_about_clients() {
             return self.start_helper(stream).map(Some);
         }
-        let names = Names { local: self.options.lookup.local_name.clone(), ..Names::default() };
+        let given = self.options.lookup.local_name.clone();
+        let Some(local) = given.map(Some).or_else(|| self.local_names.get(ends.local.ip())) else {
+            return self.start_helper(stream).map(Some);
+        };
+        let names = Names { local, ..Names::default() };
         let failed = match connection::decide(&self.options, ends.remote.ip(), &names) {
             Decision::Run(rules) => match self.start_program(stream, ends, &names, &rules) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::OutOfMemory => return Err(e),

@@ -16,7 +16,8 @@ macro_rules! pages {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../../../../docs/man/", $name)))),*] };
 }
 
-const PAGES: [(&str, &str); 9] = pages![
+const PAGES: [(&str, &str); 10] = pages![
+    "cdb.1",
     "maildirserial.8",
     "postino-config.8",
     "postino-queue.8",
