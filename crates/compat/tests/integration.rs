@@ -4,6 +4,7 @@
 mod clients;
 mod inject;
 mod masquerade;
+mod memory;
 mod names;
 mod programs;
 mod qmail_queue;
