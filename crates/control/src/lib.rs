@@ -8,6 +8,7 @@ pub mod cdb;
 pub mod classic;
 pub mod edit;
 pub mod home;
+pub mod links;
 pub mod live;
 pub mod load;
 pub mod masquerade;

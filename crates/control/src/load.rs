@@ -332,8 +332,10 @@ impl Resolver<'_> {
                     used = true;
                 }
             }
+            let fits = |route: &SmtpRoute| route.relay.eq_ignore_ascii_case(&wanted.relay) && (any_port || route.port == wanted.port);
+            used |= self.config.links.give_login(fits, &auth);
             if !used {
-                self.warnings.push(Problem::new(file, "names a relay that smtproutes does not").at(number));
+                self.warnings.push(Problem::new(file, "names a relay that neither smtproutes nor links does").at(number));
             }
         }
         self.values.insert("smtproutes.auth", Value { text: "(hidden)".into(), origin: Origin::Set { file: file.to_path_buf(), line: 1 } });
@@ -452,7 +454,7 @@ fn is_host_name(name: &str) -> bool {
 }
 
 /// `relay`, `relay:port`, `[address]:port`; nothing: by MX. A bad port counts as 25, with a doubt.
-fn parse_route(value: &[u8]) -> (SmtpRoute, Option<String>) {
+pub(crate) fn parse_route(value: &[u8]) -> (SmtpRoute, Option<String>) {
     let value = printable(value);
     let colon = match value.find(']').filter(|_| value.starts_with('[')) {
         Some(bracket) => value.get(bracket..).and_then(|rest| rest.find(':')).map(|i| bracket + i),

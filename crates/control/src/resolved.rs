@@ -77,6 +77,8 @@ pub struct Config {
     pub plusdomain: String,
     /// `qmqpservers`: addresses of QMQP servers.
     pub qmqpservers: Vec<String>,
+    /// `links`: destinations whose mail is held until a link is up.
+    pub links: crate::links::LinkTable,
     /// `masquerade`: addresses that stand for ours outside.
     pub masquerade: crate::masquerade::Masquerade,
     /// `tcp.smtp` rules by client address (RELAYCLIENT and others), compiled in memory.
@@ -418,6 +420,7 @@ impl Default for Config {
             idhost: NAME.into(),
             plusdomain: NAME.into(),
             qmqpservers: Vec::new(),
+            links: crate::links::LinkTable::default(),
             masquerade: crate::masquerade::Masquerade::default(),
             tcprules: Rules::default(),
             tcprules_pop3: Rules::default(),

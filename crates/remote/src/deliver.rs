@@ -133,7 +133,11 @@ impl Remote {
         let Ok(message) = Message::examine(&job.entry, job.body.clone(), config).await else {
             return all(report::internal("Unable to read message. (#4.3.0)\n"));
         };
-        let plan = plan(config, &route, targets);
+        let mut plan = plan(config, &route, targets);
+        if config.links.of_host(host).is_some() {
+            // A link was made for many messages over one connection.
+            plan.messages_max = usize::MAX;
+        }
         let envelope = &job.entry.envelope;
         let group_max = if verp::is_verp(&envelope.sender) { 1 } else { remote.recipients_max.max(1) };
         let mut outcomes = Vec::with_capacity(todo.len());

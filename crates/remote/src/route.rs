@@ -1,4 +1,5 @@
-//! Which way a host's mail goes: smtproutes (qmail-remote(8)), an address literal, or MX. Called by `deliver`; pure, asks no DNS.
+//! Which way a host's mail goes: its link's server (control/links), smtproutes (qmail-remote(8)), an address literal, or MX. Called by `deliver`;
+//! pure, asks no DNS.
 
 use postino_control::resolved::{Config, RelayAuth};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -38,7 +39,8 @@ impl Route {
 /// Finds the way to `host` (as it stands in the address).
 pub(crate) fn find_route(config: &Config, host: &[u8]) -> Route {
     let Some(host) = to_host_name(host) else { return Route::Impossible };
-    if let Some(route) = config.smtproute(host.as_bytes()) {
+    let link = config.links.of_host(host.as_bytes()).and_then(|link| link.server.as_ref());
+    if let Some(route) = link.or_else(|| config.smtproute(host.as_bytes())) {
         return Route::Relay { relay: route.relay.to_ascii_lowercase(), port: route.port, auth: route.auth.clone() };
     }
     match parse_literal(&host) {
@@ -100,6 +102,15 @@ mod tests {
         let c = config(&[("remote.test", "[127.0.0.1]", 2626)]);
         assert_eq!(find_route(&c, b"sub.remote.test"), Route::Domain("sub.remote.test".into()));
         assert_eq!(find_route(&c, b"remote.test").key(), "[127.0.0.1]:2626");
+    }
+
+    #[test]
+    fn a_link_with_a_server_goes_before_smtproutes() {
+        let mut c = config(&[("", "relay", 25)]);
+        c.links = postino_control::links::LinkTable::parse(b"a far.test hub:26 manual\nb near.test - manual\n").unwrap();
+        assert_eq!(find_route(&c, b"far.test").key(), "[hub]:26");
+        assert_eq!(find_route(&c, b"near.test").key(), "[relay]:25");
+        assert_eq!(find_route(&c, b"x.test").key(), "[relay]:25");
     }
 
     #[test]

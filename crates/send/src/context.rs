@@ -1,5 +1,6 @@
 //! What the scheduler is given, and what all of its tasks share. Made by the server through `Scheduler::new`; holds no state of deliveries.
 
+use crate::links::{Links, WeekMinute};
 use postino_control::{Config, Live};
 use postino_ports::body::Body;
 use postino_ports::clock::Clock;
@@ -43,6 +44,8 @@ pub struct Parts {
     pub uid: u32,
     /// Whose habits.
     pub profile: Profile,
+    /// Local time, for the hours of links.
+    pub week_minute: WeekMinute,
 }
 
 /// Shared by the loop and its tasks.
@@ -51,6 +54,7 @@ pub(crate) struct Context {
     pub(crate) pid: u32,
     /// Raised by `forget_backoff`.
     pub(crate) forget: Notify,
+    pub(crate) links: Links,
     /// Keys of the standard library's hash come from the system's random source; nobody outside sees them.
     secret: RandomState,
     counter: AtomicU64,
@@ -61,7 +65,14 @@ pub(crate) type SharedBody = Arc<OnceCell<Body>>;
 
 impl Context {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts, pid: std::process::id(), forget: Notify::new(), secret: RandomState::new(), counter: AtomicU64::new(0) }
+        Self {
+            parts,
+            pid: std::process::id(),
+            forget: Notify::new(),
+            links: Links::default(),
+            secret: RandomState::new(),
+            counter: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn config(&self) -> Arc<Config> {

@@ -71,6 +71,8 @@ struct Destination {
     /// Ready or running.
     occupied: usize,
     limit: usize,
+    /// The most that may be, as the last caller said: a link has its own number.
+    cap: usize,
     failures: u32,
     pause: Option<Pause>,
     waiting: VecDeque<(QueueId, Seed)>,
@@ -110,6 +112,7 @@ impl Destinations {
             self.known.retain(|_, d| d.is_of_use(now));
         }
         let d = self.known.entry(key.clone()).or_insert_with(Destination::new);
+        d.cap = caps.per_destination.max(1);
         if let Some(pause) = &mut d.pause {
             if now >= pause.until && !pause.probing && self.probes < caps.probes.max(1) {
                 pause.probing = true;
@@ -120,7 +123,7 @@ impl Destinations {
             let until = pause.until.max(now + BUSY) + spread(id, pause.length);
             return Admission::Dead(until, pause.status, pause.detail.clone());
         }
-        if d.occupied < d.limit.min(caps.per_destination.max(1)) {
+        if d.occupied < d.limit.min(d.cap) {
             d.occupied += 1;
             return Admission::Start(Role::Ordinary);
         }
@@ -159,6 +162,19 @@ impl Destinations {
         d.let_go(caps)
     }
 
+    /// A delivery that was let start does not take place.
+    pub(crate) fn withdrawn(&mut self, key: &str, role: Role, caps: Caps) -> LetGo {
+        let Some(d) = self.known.get_mut(key) else { return LetGo::default() };
+        if role == Role::Probe {
+            self.probes = self.probes.saturating_sub(1);
+            if let Some(pause) = &mut d.pause {
+                pause.probing = false;
+            }
+        }
+        d.occupied = d.occupied.saturating_sub(1);
+        d.let_go(caps)
+    }
+
     /// The pause of a destination and what it said last, if it counts as dead.
     pub(crate) fn pause(&self, key: &str, id: QueueId) -> Option<(Duration, TempStatus, String)> {
         let pause = self.known.get(key)?.pause.as_ref()?;
@@ -184,7 +200,7 @@ impl Destinations {
 
 impl Destination {
     fn new() -> Self {
-        Self { occupied: 0, limit: INITIAL, failures: 0, pause: None, waiting: VecDeque::new(), sent_away: 0 }
+        Self { occupied: 0, limit: INITIAL, cap: usize::MAX, failures: 0, pause: None, waiting: VecDeque::new(), sent_away: 0 }
     }
 
     fn is_of_use(&self, now: Duration) -> bool {
@@ -209,7 +225,7 @@ impl Destination {
             out.away.extend(self.waiting.drain(..));
             return out;
         }
-        while self.occupied < self.limit.min(caps.per_destination.max(1)) {
+        while self.occupied < self.limit.min(self.cap).min(caps.per_destination.max(1)) {
             let Some(next) = self.waiting.pop_front() else { break };
             self.occupied += 1;
             out.start.push(next);

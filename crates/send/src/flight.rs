@@ -118,6 +118,11 @@ impl Flight {
         !self.was_settled && self.delivered.is_empty() && self.held.is_empty() && !self.later.is_empty()
     }
 
+    /// Recipients that were left alone in this pass may be tried in the next one.
+    pub(crate) fn forget_waits(&mut self, now: Duration) {
+        self.later.iter_mut().for_each(|later| later.1 = later.1.min(now));
+    }
+
     /// Drops jobs that have not started (a stop); their recipients wait until `until`.
     pub(crate) fn drop_ready(&mut self, until: Duration) {
         for seed in self.ready_local.drain(..).chain(self.ready_remote.drain(..)) {

@@ -83,12 +83,17 @@ impl Remembered {
 
     /// Has the entry been in the queue too long? Both clocks must say so.
     pub(crate) fn is_dying(&self, entry: &QueueEntry, moment: &Moment) -> bool {
+        self.is_past(entry, entry.expires, moment)
+    }
+
+    /// Has the entry outlived `expires`? Both clocks must say so.
+    pub(crate) fn is_past(&self, entry: &QueueEntry, expires: Time, moment: &Moment) -> bool {
         match self.strange.get(&entry.id) {
             Some(since) => {
-                let lifetime_ms = entry.expires.0.saturating_sub(entry.arrived.0).max(0).unsigned_abs();
+                let lifetime_ms = expires.0.saturating_sub(entry.arrived.0).max(0).unsigned_abs();
                 moment.monotonic.saturating_sub(*since) > Duration::from_millis(lifetime_ms)
             }
-            None => is_dying(entry.expires, moment.wall, moment.trust) && is_dying(entry.expires, moment.trusted, Trust::Agreed),
+            None => is_dying(expires, moment.wall, moment.trust) && is_dying(expires, moment.trusted, Trust::Agreed),
         }
     }
 

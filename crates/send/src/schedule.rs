@@ -8,10 +8,12 @@ use crate::destination::{Caps, Destinations, LetGo, Meeting};
 use crate::flight::{Attempt, Ended, Flight, Seed};
 use crate::job::{self, JobReport, Order};
 use crate::lane::{Lane, Turn};
+use crate::links::link_of;
 use crate::remembered::Remembered;
 use crate::settle::SettleReport;
 use crate::trusted::{Moment, TrustedClock};
 use postino_control::Config;
+use postino_control::links::Link;
 use postino_ports::BoxFuture;
 use postino_ports::event::Event;
 use postino_ports::queue::QueueEntry;
@@ -149,6 +151,7 @@ impl Run {
             Heard::Forget => {
                 self.destinations.forget_pauses();
                 self.remembered.forget_waits();
+                self.flights.values_mut().for_each(|flight| flight.forget_waits(moment.monotonic));
             }
             Heard::Stop => {}
             Heard::Crash(what) => self.context.emit(&Event::Alert { what: "a task of the scheduler crashed", detail: &what }),
@@ -211,8 +214,38 @@ impl Run {
         if !flight.ready(channel).is_empty() {
             self.side(channel).lane.push(id, turn);
         }
-        self.start(id, seed);
+        match self.link_that_rests(id, &seed) {
+            Some((link, rest)) => self.hold_seed(id, seed, &link, rest),
+            None => self.start(id, seed),
+        }
         true
+    }
+
+    /// The link of a job that was asked for while the link was up, and that has come down since.
+    fn link_that_rests(&self, id: QueueId, seed: &Seed) -> Option<(Arc<Link>, Duration)> {
+        if self.config.links.is_empty() {
+            return None;
+        }
+        let recipient = self.flights.get(&id)?.entry.envelope.recipients.get(*seed.recipients.first()?)?;
+        let link = link_of(&self.config.links, recipient)?;
+        self.context.link_rests(link).map(|rest| (link.clone(), rest))
+    }
+
+    /// A job that does not start after all.
+    fn hold_seed(&mut self, id: QueueId, seed: Seed, link: &Link, rest: Duration) {
+        let moment = self.look();
+        if let Some(flight) = self.flights.get_mut(&id) {
+            flight.unfinished = flight.unfinished.saturating_sub(1);
+        }
+        for &index in &seed.recipients {
+            self.hold(id, index, link, rest, &moment);
+        }
+        if let Some(key) = &seed.destination {
+            let caps = self.caps();
+            let let_go = self.destinations.withdrawn(key, seed.role, caps);
+            self.let_go(let_go, &moment);
+        }
+        self.go_on(id, &moment);
     }
 
     /// A job may start when its channel has room.

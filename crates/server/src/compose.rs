@@ -77,6 +77,7 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
         events: Arc::clone(&events),
         uid: crate::qmail::log_uid().unwrap_or_else(|| rustix::process::geteuid().as_raw()),
         profile: crate::qmail::profile(),
+        week_minute: crate::links::week_minute(),
     }));
     let maildrops: Arc<dyn Maildrops> = Arc::new(postino_store::MaildirStore::new(Arc::clone(&clock)));
     Ok(House { live, clock, events, store, queue, door, directory, dns, maildrops, tls, scheduler, spawn, remote })

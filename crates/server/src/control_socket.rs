@@ -1,13 +1,16 @@
 //! `run/control.sock`: the command line's door to a running server. One JSON line asks, one JSON line answers.
 //! Only root and the worker's own account reach it (mode 0600). Never carries a password.
 
+use crate::links::Turnpike;
+use postino_control::links::Link;
 use postino_ports::queue::{AdminAction, Queue, QueueEntry, Selection};
-use postino_types::{QueueId, RecipientState};
+use postino_types::{QueueId, Recipient, RecipientState};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Longest request, bytes.
@@ -29,6 +32,15 @@ pub(crate) struct Desk {
     pub(crate) reload: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Forgets destination back-off, so that `retry` tries at once.
     pub(crate) forget_backoff: Arc<dyn Fn() + Send + Sync>,
+    /// Switches links.
+    pub(crate) turnpike: Turnpike,
+}
+
+impl Desk {
+    fn holder(&self) -> Box<Holder> {
+        let scheduler = Arc::clone(&self.turnpike.scheduler);
+        Box::new(move |recipient| scheduler.held_by(recipient))
+    }
 }
 
 /// Answers until the task is ended.
@@ -64,12 +76,12 @@ async fn handle(request: &Value, desk: &Desk) -> Result<Value, String> {
         "list" => {
             let after = QueueId(request.get("after").and_then(Value::as_u64).unwrap_or(0));
             let entries = desk.queue.list(after, PAGE).await.map_err(text)?;
-            Ok(json!({"entries": entries.iter().map(entry_json).collect::<Vec<_>>()}))
+            Ok(json!({"entries": entries.iter().map(|entry| entry_json(entry, &*desk.holder())).collect::<Vec<_>>()}))
         }
         "show" => {
             let id = QueueId(request.get("id").and_then(Value::as_u64).unwrap_or(0));
             let entry = desk.queue.load(id).await.map_err(text)?;
-            Ok(json!({"entry": entry.as_ref().map(entry_json)}))
+            Ok(json!({"entry": entry.as_ref().map(|entry| entry_json(entry, &*desk.holder()))}))
         }
         "raw" => raw(request, desk).await,
         "stat" => {
@@ -90,8 +102,30 @@ async fn handle(request: &Value, desk: &Desk) -> Result<Value, String> {
             let changed = desk.queue.admin(action, selection(request)?).await.map_err(text)?;
             Ok(json!({"changed": changed}))
         }
+        "links" | "link-up" | "link-down" | "link-state" => links(word, request, &desk.turnpike).await,
         "reload" => (desk.reload)().map(|()| json!({"reloaded": true})),
         other => Err(format!("unknown request {other:?}")),
+    }
+}
+
+async fn links(word: &str, request: &Value, turnpike: &Turnpike) -> Result<Value, String> {
+    if word == "links" {
+        return turnpike.status().await;
+    }
+    let link = turnpike.link(request.get("name").and_then(Value::as_str).unwrap_or_default())?;
+    match word {
+        "link-up" => {
+            let window = request.get("for").and_then(Value::as_u64).map(Duration::from_secs);
+            Ok(json!({"messages": turnpike.up(&link, window).await?}))
+        }
+        "link-down" => {
+            turnpike.down(&link);
+            Ok(json!({"down": true}))
+        }
+        _ => {
+            let state = turnpike.scheduler.link_state(&link);
+            Ok(json!({"up": state.is_up, "under_way": state.under_way}))
+        }
     }
 }
 
@@ -122,8 +156,11 @@ fn selection(request: &Value) -> Result<Selection, String> {
     Ok(Selection::Ids(ids.iter().filter_map(Value::as_u64).map(QueueId).collect()))
 }
 
+/// Tells which link holds a recipient's mail, if one does.
+pub(crate) type Holder = dyn Fn(&Recipient) -> Option<Arc<Link>>;
+
 /// The shape of `queue list --json`.
-pub(crate) fn entry_json(entry: &QueueEntry) -> Value {
+pub(crate) fn entry_json(entry: &QueueEntry, holder: &Holder) -> Value {
     let recipients: Vec<Value> = entry
         .envelope
         .recipients
@@ -137,10 +174,12 @@ pub(crate) fn entry_json(entry: &QueueEntry) -> Value {
                 RecipientState::Delivered { detail, .. } => ("delivered", 0, Some(detail.clone())),
                 RecipientState::Failed { status, detail, .. } => ("failed", 0, Some(format!("{status} {detail}"))),
             };
+            let link = holder(recipient).filter(|_| word == "pending");
+            let held = word == "pending" && (entry.held || link.is_some());
             json!({"address": recipient.address.to_string(), "routed": recipient.routed.address.to_string(),
                 "channel": if recipient.routed.channel == postino_types::Channel::Local { "local" } else { "remote" },
-                "state": if entry.held && word == "pending" { "held" } else { word },
-                "attempts": attempts, "next": if word == "pending" { json!(entry.next_at.secs()) } else { Value::Null }, "last": last})
+                "state": if held { "held" } else { word }, "link": link.as_ref().map(|link| &*link.name),
+                "attempts": attempts, "next": if word == "pending" && link.is_none() { json!(entry.next_at.secs()) } else { Value::Null }, "last": last})
         })
         .collect();
     json!({"id": entry.id.0, "sender": entry.envelope.sender.to_string(), "recipients": recipients,

@@ -10,6 +10,7 @@ mod events;
 mod home;
 mod http;
 mod inject;
+mod links;
 mod log_writer;
 mod metrics;
 mod qmail;

@@ -6,6 +6,7 @@ use crate::compose::{self, House};
 use crate::control_socket::{self, Desk};
 use crate::events::EventSink;
 use crate::inject::{self, Door};
+use crate::links::Turnpike;
 use crate::metrics::Metrics;
 use crate::service_manager::{Herald, News};
 use crate::{http, sandbox, supervise};
@@ -288,6 +289,12 @@ fn start_doors(helpers: &mut JoinSet<()>, home: &Path, house: &Arc<House>, share
             scheduler.forget_backoff();
             remote.forget_down();
         }),
+        turnpike: Turnpike {
+            live: house.live.clone(),
+            queue: Arc::clone(&house.queue),
+            scheduler: Arc::clone(&house.scheduler),
+            remote: Arc::clone(&house.remote),
+        },
     };
     helpers.spawn(control_socket::serve(control, desk));
     let door = Door {

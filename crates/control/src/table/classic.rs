@@ -1,6 +1,7 @@
 //! The settings that live in files of their own, as qmail-control(5) has them, and the few files of the same kind that Postino adds.
 
 use super::{Home, Kind, Reload, Setting};
+use crate::links::LinkTable;
 use crate::masquerade::Masquerade;
 use crate::resolved::BounceFormat;
 use std::time::Duration;
@@ -84,6 +85,15 @@ pub(super) static SETTINGS: &[Setting] = &[
     file("envnoathost", Kind::LineOrMe(|c, v| c.envnoathost = v), "me", "Host given to envelope recipients without @."),
     file("helohost", Kind::LineOrMe(|c, v| c.helohost = v), "me", "Name given in HELO and EHLO to other servers."),
     file("idhost", Kind::LineOrMe(|c, v| c.idhost = v), "me", "Right side of Message-ID made by qmail-inject."),
+    file(
+        "links",
+        Kind::Rows(|c, bytes| {
+            c.links = LinkTable::parse(bytes)?;
+            Ok(())
+        }),
+        "",
+        "Mail held until a link is up: name, destinations, server[:port] or -, then manual, hours, etrn=, atrn=, turn=, lifetime=, connections=.",
+    ),
     file(
         "localiphost",
         Kind::LineOrMe(|c, v| c.localiphost = v),

@@ -6,15 +6,17 @@ use crate::context::Profile;
 use crate::destination::{Admission, Role};
 use crate::flight::{Attempt, Ended, Flight, Life, Seed, is_fresh, pending};
 use crate::lane::Turn;
+use crate::links::link_of;
 use crate::notice::delay_is_due;
 use crate::remembered::Later;
 use crate::settle::{self, PassEnd, Plan, SettleReport, Telling};
 use crate::trusted::Moment;
+use postino_control::links::Link;
 use postino_policy::retry;
 use postino_ports::event::Event;
 use postino_ports::queue::QueueEntry;
 use postino_types::printable::report;
-use postino_types::{Channel, DeliveryOutcome, Origin, QueueId, RecipientState, TempStatus};
+use postino_types::{Channel, DeliveryOutcome, Origin, PermStatus, QueueId, RecipientState, TempStatus};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,12 +45,24 @@ impl Run {
             self.announce(&entry);
             self.remembered.note_birth(&entry, moment);
         }
-        let life = if self.remembered.is_dying(&entry, moment) { Life::Dying } else { Life::Young };
+        let life = self.life(&entry, moment);
         let flight = Flight::new(entry.clone(), turn, life, *moment);
         self.retries += usize::from(flight.is_retry());
         self.flights.insert(id, flight);
         self.cut(&entry, moment);
         self.go_on(id, moment);
+    }
+
+    /// Mail of a link lives as long as the link lets it: it did not choose to wait.
+    fn life(&self, entry: &QueueEntry, moment: &Moment) -> Life {
+        if !self.remembered.is_dying(entry, moment) {
+            return Life::Young;
+        }
+        let spares = |index: usize| {
+            let link = entry.envelope.recipients.get(index).and_then(|recipient| link_of(&self.config.links, recipient));
+            link.is_some_and(|link| !self.remembered.is_past(entry, entry.arrived.plus_secs(link.lifetime_s), moment))
+        };
+        if pending(entry).any(spares) { Life::Young } else { Life::Dying }
     }
 
     /// The entry in flight whose settlement must be heard of first: the same one (it is due again before we heard that its last pass was
@@ -103,7 +117,11 @@ impl Run {
             let channel = recipient.routed.channel;
             let wait = wait_of(&waits, index).filter(|until| *until > moment.monotonic);
             let closed = (self.limit(channel) == 0).then_some(moment.monotonic + CLOSED_CHANNEL);
-            if let Some(until) = wait.or(closed) {
+            let link = link_of(&self.config.links, recipient).cloned();
+            let rests = link.as_ref().and_then(|link| Some((link, self.context.link_rests(link)?)));
+            if let Some((link, rest)) = rests {
+                self.hold(id, index, link, rest, moment);
+            } else if let Some(until) = wait.or(closed) {
                 self.leave(id, &[index], until);
             } else if channel == Channel::Local {
                 self.add(id, Seed { channel, destination: None, recipients: vec![index], role: Role::Ordinary });
@@ -126,6 +144,21 @@ impl Run {
         }
     }
 
+    /// The recipient's link is down: nothing is written, unless the mail has waited for it too long.
+    pub(super) fn hold(&mut self, id: QueueId, index: usize, link: &Link, rest: Duration, moment: &Moment) {
+        let Some(flight) = self.flights.get_mut(&id) else { return };
+        let end = flight.entry.arrived.plus_secs(link.lifetime_s);
+        if self.remembered.is_past(&flight.entry, end, moment) {
+            let detail = format!("The link {} was not up for too long. I'm not going to wait any more. (#5.4.7)\n", link.name);
+            let outcome = DeliveryOutcome::failed(PermStatus::new(4, 7), detail);
+            flight.held.push(Ended { index, outcome, attempt: Attempt::Spared(moment.monotonic) });
+        } else {
+            let until = (moment.monotonic + rest).min(moment.monotonic_at(end).max(moment.monotonic + BETWEEN_PASSES));
+            flight.later.push((index, until));
+        }
+        self.context.links.tried(id);
+    }
+
     /// A job that may start when its channel has room.
     fn add(&mut self, id: QueueId, seed: Seed) {
         if let Some(flight) = self.flights.get_mut(&id) {
@@ -136,7 +169,11 @@ impl Run {
 
     /// Asks a remote destination for one delivery.
     fn ask(&mut self, id: QueueId, key: Arc<str>, recipients: Vec<usize>, moment: &Moment) {
-        let caps = self.caps();
+        let mut caps = self.caps();
+        let first = recipients.first().and_then(|&index| self.flights.get(&id)?.entry.envelope.recipients.get(index));
+        if let Some(link) = first.and_then(|recipient| link_of(&self.config.links, recipient)) {
+            caps.per_destination = caps.per_destination.min(link.connections);
+        }
         let mut seed = Some(Seed { channel: Channel::Remote, destination: Some(key.clone()), recipients, role: Role::Ordinary });
         let admission = self.destinations.admit(&key, &mut seed, id, moment.monotonic, caps);
         match (admission, seed) {
@@ -161,6 +198,7 @@ impl Run {
     /// The destination is dead: its recipients are left alone, nothing is written. Only a message that gives up, or a delay that must be
     /// told, takes the destination's last word for an answer.
     pub(super) fn spare(&mut self, id: QueueId, seed: &Seed, until: Duration, said: (TempStatus, String), moment: &Moment) {
+        self.context.links.tried(id);
         let Some(flight) = self.flights.get_mut(&id) else { return };
         let age_s = moment.trusted.secs_since(self.remembered.birth(&flight.entry, moment));
         let envelope = &flight.entry.envelope;
@@ -273,6 +311,7 @@ impl Run {
             flight.settling = false;
         }
         if done.end != PassEnd::Continues {
+            self.context.links.tried(id);
             self.land(id);
             self.remembered.tried(id);
         }

@@ -232,8 +232,10 @@ impl Queue for MemQueue {
     fn load(&self, id: QueueId) -> BoxFuture<'_, Result<Option<QueueEntry>, SettleError>> {
         Box::pin(async move { Ok(self.row(id).map(|row| row.entry)) })
     }
-    fn list(&self, _after: QueueId, _max: usize) -> BoxFuture<'_, Result<Vec<QueueEntry>, SettleError>> {
-        Box::pin(async { Ok(Vec::new()) })
+    fn list(&self, after: QueueId, max: usize) -> BoxFuture<'_, Result<Vec<QueueEntry>, SettleError>> {
+        let rows = self.rows.lock().unwrap();
+        let page = rows.rows.range(QueueId(after.0 + 1)..).take(max).map(|(_, row)| row.entry.clone()).collect();
+        Box::pin(async move { Ok(page) })
     }
     fn admin(&self, _action: AdminAction, _which: Selection) -> BoxFuture<'_, Result<u64, SettleError>> {
         let mut rows = self.rows.lock().unwrap();
@@ -389,6 +391,7 @@ impl House {
             events: log.clone(),
             uid: 7,
             profile: crate::Profile::default(),
+            week_minute: Arc::new(week_minute),
         };
         let scheduler = Arc::new(Scheduler::new(parts));
         let (stop, heard) = watch::channel(false);
@@ -449,6 +452,11 @@ impl House {
         let made = self.queue.made.lock().unwrap();
         made.iter().map(|row| (row.entry.clone(), String::from_utf8([&row.entry.prepend[..], &row.body].concat()).unwrap())).collect()
     }
+}
+
+/// As in Greenwich; the epoch was a Thursday.
+fn week_minute(at: Time) -> u32 {
+    u32::try_from((at.0 / 60_000 + 3 * 1440).rem_euclid(7 * 1440)).unwrap()
 }
 
 pub(super) fn address(text: &str) -> Address {

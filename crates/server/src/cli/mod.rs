@@ -8,6 +8,7 @@ mod install_compat;
 mod queue;
 mod queue_qmail;
 mod send;
+mod serialmail;
 mod serve;
 mod setup;
 
@@ -92,6 +93,9 @@ enum Command {
     /// Queue a message: descriptor 0 the message, 1 the envelope, as qmail-queue(8); also under that name
     #[command(name = "qmail-queue", disable_help_flag = true)]
     QmailQueue(send::Words),
+    /// Links of control/links: send what is held for one, or hold it again
+    #[command(subcommand)]
+    Serialmail(serialmail::SerialmailCommand),
     /// (internal) the unprivileged part of serve
     #[command(hide = true)]
     Worker,
@@ -119,6 +123,7 @@ pub(crate) fn run() -> i32 {
         Command::Sendmail(words) => send::program(&cli.place, "sendmail", &words),
         Command::QmailInject(words) => send::program(&cli.place, "qmail-inject", &words),
         Command::QmailQueue(words) => send::program(&cli.place, "qmail-queue", &words),
+        Command::Serialmail(command) => serialmail::run(&cli.place, command),
         Command::Worker => crate::worker::main(&cli.place.home()),
         Command::Spawner => serve::spawner(&cli.place),
     };

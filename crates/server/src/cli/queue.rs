@@ -1,7 +1,7 @@
 //! `postino queue …`: asks the running server over its control socket, or opens the queue itself when none runs.
 
 use super::{Place, print_json, say};
-use crate::control_socket::{Client, entry_json};
+use crate::control_socket::{Client, Holder, entry_json};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use postino_ports::queue::{AdminAction, Queue, Selection};
@@ -76,7 +76,7 @@ pub(crate) struct Which {
 /// A queue reached either way.
 enum Door {
     Running(Box<Client>),
-    Offline(tokio::runtime::Runtime, std::sync::Arc<postino_queue::QueueStore>),
+    Offline(tokio::runtime::Runtime, std::sync::Arc<postino_queue::QueueStore>, Box<Holder>),
 }
 
 impl Door {
@@ -92,7 +92,8 @@ impl Door {
             let _inside = runtime.enter();
             crate::compose::open_queue(&config, std::sync::Arc::new(crate::clock::SystemClock::new()))?
         };
-        Ok(Self::Offline(runtime, store))
+        let holder = crate::links::holder_while_stopped(config);
+        Ok(Self::Offline(runtime, store, holder))
     }
 
     fn page(&mut self, after: u64) -> anyhow::Result<Vec<Value>> {
@@ -101,14 +102,19 @@ impl Door {
                 let reply = client.ask(&json!({"do": "list", "after": after}))?;
                 Ok(reply.get("entries").and_then(Value::as_array).cloned().unwrap_or_default())
             }
-            Self::Offline(runtime, store) => Ok(runtime.block_on(store.list(QueueId(after), 500))?.iter().map(entry_json).collect()),
+            Self::Offline(runtime, store, holder) => {
+                let page = runtime.block_on(store.list(QueueId(after), 500))?;
+                Ok(page.iter().map(|entry| entry_json(entry, holder)).collect())
+            }
         }
     }
 
     fn show(&mut self, id: u64) -> anyhow::Result<Value> {
         let entry = match self {
             Self::Running(client) => client.ask(&json!({"do": "show", "id": id}))?.get("entry").cloned().filter(|v| !v.is_null()),
-            Self::Offline(runtime, store) => runtime.block_on(store.load(QueueId(id)))?.as_ref().map(entry_json),
+            Self::Offline(runtime, store, holder) => {
+                runtime.block_on(store.load(QueueId(id)))?.as_ref().map(|entry| entry_json(entry, holder))
+            }
         };
         entry.with_context(|| format!("no message {id} in the queue"))
     }
@@ -129,7 +135,7 @@ impl Door {
                     offset = offset.saturating_add(bytes.len() as u64);
                 }
             }
-            Self::Offline(runtime, store) => {
+            Self::Offline(runtime, store, _) => {
                 let entry = runtime.block_on(store.load(QueueId(id)))?.with_context(|| format!("no message {id} in the queue"))?;
                 let body = runtime.block_on(store.open(QueueId(id)))?.with_context(|| format!("no message {id} in the queue"))?;
                 out.write_all(&entry.prepend)?;
@@ -145,7 +151,7 @@ impl Door {
                 let request = if which.all { json!({"do": word, "all": true}) } else { json!({"do": word, "ids": which.ids}) };
                 Ok(client.ask(&request)?.get("changed").and_then(Value::as_u64).unwrap_or(0))
             }
-            Self::Offline(runtime, store) => {
+            Self::Offline(runtime, store, _) => {
                 let selection = if which.all { Selection::All } else { Selection::Ids(which.ids.iter().copied().map(QueueId).collect()) };
                 Ok(runtime.block_on(store.admin(action, selection))?)
             }
@@ -155,7 +161,7 @@ impl Door {
     fn stat(&mut self) -> anyhow::Result<Value> {
         match self {
             Self::Running(client) => client.ask(&json!({"do": "stat"})),
-            Self::Offline(_, store) => {
+            Self::Offline(_, store, _) => {
                 let s = store.stat();
                 Ok(json!({"entries": s.entries, "in_flight": 0, "deferred": s.deferred, "held": s.held, "oldest": s.oldest / 1000}))
             }
@@ -163,7 +169,7 @@ impl Door {
     }
 
     fn close(self) {
-        if let Self::Offline(runtime, store) = self {
+        if let Self::Offline(runtime, store, _) = self {
             runtime.block_on(store.stop());
         }
     }
@@ -303,7 +309,10 @@ fn write_entry(out: &mut impl std::io::Write, entry: &Value) -> std::io::Result<
             out,
             "    {}  {}  attempts {}{tail}",
             text(recipient, "address"),
-            text(recipient, "state"),
+            match text(recipient, "link").as_str() {
+                "" => text(recipient, "state"),
+                link => format!("held for link {link}"),
+            },
             number(recipient, "attempts")
         )?;
         let last = text(recipient, "last");

@@ -8,6 +8,7 @@ mod access_rules;
 mod crash_kill;
 mod howto;
 mod limits;
+mod links;
 mod mail_in_and_out;
 mod peers;
 mod planted;

@@ -1,0 +1,109 @@
+//! Links (control/links) as the command line, the sessions and local clocks see them. Called by the control socket and the listeners; the
+//! switches themselves are the scheduler's.
+
+use crate::control_socket::Holder;
+use postino_control::links::Link;
+use postino_control::{Config, Live};
+use postino_ports::queue::Queue;
+use postino_remote::Remote;
+use postino_send::{Scheduler, WeekMinute};
+use postino_types::{Channel, QueueId, Recipient, Time};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Entries read at once for a count.
+const PAGE: usize = 500;
+const DAY_MINUTES: u32 = 24 * 60;
+
+/// What switches links.
+#[derive(Clone)]
+pub(crate) struct Turnpike {
+    pub(crate) live: Live,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) remote: Arc<Remote>,
+}
+
+impl Turnpike {
+    pub(crate) fn link(&self, name: &str) -> Result<Arc<Link>, String> {
+        self.live.get().links.named(name).cloned().ok_or_else(|| format!("control/links has no link {name:?}"))
+    }
+
+    /// Switches a link on; the number of messages that it lets go.
+    pub(crate) async fn up(&self, link: &Link, window: Option<Duration>) -> Result<u64, String> {
+        self.remote.forget_down();
+        let messages = self.scheduler.link_up(link, window).await.map_err(|e| e.to_string())?;
+        tracing::info!(link = &*link.name, messages, "link is up");
+        Ok(messages)
+    }
+
+    pub(crate) fn down(&self, link: &Link) {
+        self.scheduler.link_down(link);
+        tracing::info!(link = &*link.name, "link is down");
+    }
+
+    /// All links with what waits for each.
+    pub(crate) async fn status(&self) -> Result<Value, String> {
+        let config = self.live.get();
+        let mut waiting: HashMap<Arc<str>, u64> = HashMap::new();
+        let mut after = QueueId(0);
+        while !config.links.is_empty() {
+            let page = self.queue.list(after, PAGE).await.map_err(|e| e.to_string())?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            for link in config.links.iter() {
+                let count = page.iter().filter(|entry| postino_send::waits_for(&config.links, entry, &link.name)).count() as u64;
+                *waiting.entry(link.name.clone()).or_default() += count;
+            }
+        }
+        let all = config.links.iter().map(|link| {
+            let state = self.scheduler.link_state(link);
+            let destinations: Vec<String> = link.destinations.iter().map(|d| String::from_utf8_lossy(d).into_owned()).collect();
+            let server = link.server.as_ref().map(|server| format!("{}:{}", server.relay, server.port));
+            json!({"name": &*link.name, "up": state.is_up, "messages": waiting.get(&link.name).copied().unwrap_or(0),
+                "under_way": state.under_way, "destinations": destinations, "server": server})
+        });
+        Ok(json!({ "links": all.collect::<Vec<_>>() }))
+    }
+}
+
+/// For the queue of a server that does not run: links without hours are down.
+pub(crate) fn holder_while_stopped(config: Config) -> Box<Holder> {
+    let minute = week_minute()(Time::from_secs(jiff::Timestamp::now().as_second()));
+    Box::new(move |recipient: &Recipient| {
+        let remote = recipient.routed.channel == Channel::Remote;
+        let link = config.links.of_host(recipient.routed.address.host().unwrap_or_default()).filter(|_| remote)?;
+        (!link.hours.iter().any(|hours| hours.hold(minute))).then(|| link.clone())
+    })
+}
+
+/// The minute of the week by this machine's time zone.
+pub(crate) fn week_minute() -> WeekMinute {
+    let zone = jiff::tz::TimeZone::system();
+    Arc::new(move |time: Time| {
+        let moment = jiff::Timestamp::from_millisecond(time.0).unwrap_or_default().to_zoned_datetime(zone.clone());
+        let positive = |n: i8| u32::try_from(n).unwrap_or(0);
+        let day = positive(moment.weekday().to_monday_zero_offset());
+        day * DAY_MINUTES + positive(moment.hour()) * 60 + positive(moment.minute())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_week_begins_on_monday() {
+        let minute = week_minute();
+        // Whatever the zone: an hour later is sixty minutes later, and a week later the same minute.
+        let at = Time::from_secs(1_795_486_507);
+        assert_eq!((minute(at) + 60) % (7 * DAY_MINUTES), minute(at.plus_secs(3600)));
+        assert!(minute(at) < 7 * DAY_MINUTES);
+        assert_eq!(
+            jiff::Timestamp::from_second(0).unwrap().to_zoned_datetime(jiff::tz::TimeZone::UTC).weekday().to_monday_zero_offset(),
+            3
+        );
+    }
+}
