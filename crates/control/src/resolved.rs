@@ -312,6 +312,8 @@ pub struct Limits {
     pub bounce_bytes_max: u64,
     /// Entries in flight at once (default 1000).
     pub in_flight_max: usize,
+    /// Deliveries into virtual mailboxes at once.
+    pub mailbox_deliveries: usize,
 }
 
 impl Default for Limits {
@@ -335,6 +337,7 @@ impl Default for Limits {
             failed_logins_per_minute: 10,
             bounce_bytes_max: 50 << 10,
             in_flight_max: 1000,
+            mailbox_deliveries: 32,
         }
     }
 }

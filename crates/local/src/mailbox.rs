@@ -24,9 +24,6 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Maildir deliveries at once. Measured: eight keep a disk's journal full, more only wait for each other.
-pub const DELIVERERS: usize = 8;
-
 /// May this mailbox take the message? Asked before each delivery into an account's mailbox, on a blocking thread.
 pub trait QuotaGate: Send + Sync {
     /// `bytes`: the message without the lines that delivery adds.
@@ -95,9 +92,12 @@ impl LocalDelivery {
     /// an earlier one).
     #[must_use]
     pub fn new(ports: Ports, config: Live, started: Time) -> Self {
-        let instance = instance_tag(&config.get().home);
+        let now = config.get();
+        let instance = instance_tag(&now.home);
+        // Many at once, since a journal's commit serves all who wait for it; each holds a blocking thread.
+        let deliverers = Arc::new(Semaphore::new(now.server.limits.mailbox_deliveries.max(1)));
         let names = Arc::new(Names { instance, uid: rustix::process::geteuid().as_raw() });
-        Self { ports, config, deliverers: Arc::new(Semaphore::new(DELIVERERS)), names, started }
+        Self { ports, config, deliverers, names, started }
     }
 
     async fn one(&self, job: &Job, index: usize) -> DeliveryOutcome {

@@ -171,6 +171,10 @@ impl Run {
 
     fn limit(&self, channel: Channel) -> usize {
         match channel {
+            Channel::Local if self.context.parts.profile == Profile::Native && self.config.concurrency_local > 0 => {
+                // concurrencylocal bounds those that are made as a user, where they are made.
+                self.config.concurrency_local.saturating_add(self.config.server.limits.mailbox_deliveries)
+            }
             Channel::Local => self.config.concurrency_local,
             Channel::Remote => self.config.concurrency_remote,
         }
@@ -186,7 +190,7 @@ impl Run {
     fn tell_status(&self) {
         self.context.emit(&Event::Status {
             local: self.local.running,
-            local_max: self.config.concurrency_local,
+            local_max: self.limit(Channel::Local),
             remote: self.remote.running,
             remote_max: self.config.concurrency_remote,
             exiting: self.exiting,

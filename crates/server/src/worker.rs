@@ -87,7 +87,7 @@ pub(crate) fn run(parts: Parts) -> anyhow::Result<i32> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("postino")
         .thread_stack_size(STACK_BYTES)
-        .max_blocking_threads(BLOCKING_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS + config.server.limits.mailbox_deliveries)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

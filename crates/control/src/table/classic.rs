@@ -58,7 +58,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "concurrencylocal",
         (0, 10_000, |c, v| c.concurrency_local = clamp_usize(v)),
         ("10", "deliveries"),
-        "Local deliveries at once; 0 holds local mail.",
+        "Local deliveries at once; 0 holds local mail. `postino serve` makes those into virtual mailboxes besides (`limits.mailbox_deliveries`).",
     ),
     number(
         "concurrencyremote",

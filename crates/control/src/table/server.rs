@@ -201,6 +201,13 @@ pub(super) static SETTINGS: &[Setting] = &[
         ("4096", "bytes"),
         "Longest SMTP command line (RFC 5321 4.5.3.1.4).",
     ),
+    restart(number(
+        "limits.mailbox_deliveries",
+        (1, 512),
+        |c, v| c.server.limits.mailbox_deliveries = size(v),
+        ("32", ""),
+        "Deliveries into virtual mailboxes at once, in the server itself; concurrencylocal counts those that are made as a user.",
+    )),
     number(
         "limits.message_bytes_max",
         ANY,
