@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 fn script(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     // Written by a child: a descriptor of ours, open for writing, could live on in another test's fork, and the program would be "busy".
-    let mut child = std::process::Command::new("sh").args(["-c", "cat > \"$0\""]).arg(path).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child =
+        std::process::Command::new("sh").args(["-c", "cat > \"$0\""]).arg(path).stdin(std::process::Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
