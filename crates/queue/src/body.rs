@@ -152,10 +152,12 @@ struct Spill {
 
 impl Spill {
     fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
-        if self.gathered.len() + chunk.len() > GATHER_BYTES {
+        let is_large = chunk.len() >= GATHER_BYTES / 2;
+        // What was gathered comes before a chunk that goes past it.
+        if is_large || self.gathered.len() + chunk.len() > GATHER_BYTES {
             self.flush()?;
         }
-        if chunk.len() >= GATHER_BYTES / 2 {
+        if is_large {
             return self.file.write_all(chunk);
         }
         self.gathered.extend_from_slice(chunk);

@@ -269,6 +269,24 @@ async fn filters_may_look_between_writes() {
     assert!(house.body(id).await.unwrap() == whole);
 }
 
+/// A large chunk once went into the file before the small ones that had come earlier.
+#[tokio::test]
+async fn chunks_of_any_size_keep_their_order() {
+    let house = House::new();
+    let whole = body(5, 1_000_000);
+    for sizes in [[10_000, 17_000], [1, 16_384], [16_383, 16_384], [32_768, 1], [31_000, 40_000]] {
+        let mut writer = house.queue.begin(None).unwrap();
+        let (mut rest, mut turn) = (&whole[..], 0);
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at(sizes[turn % 2].min(rest.len()));
+            writer.write(chunk).unwrap();
+            (rest, turn) = (after, turn + 1);
+        }
+        let id = writer.commit(new_entry(5, 1, house.now())).await.unwrap();
+        assert!(house.body(id).await.unwrap() == whole, "chunks of {sizes:?}");
+    }
+}
+
 #[tokio::test]
 async fn limits_refuse_before_memory_is_spent() {
     let house = House::new();
