@@ -7,6 +7,7 @@ pub mod assign;
 pub mod cdb;
 pub mod classic;
 pub mod edit;
+pub mod fetch;
 pub mod home;
 pub mod links;
 pub mod live;

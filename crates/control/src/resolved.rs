@@ -180,6 +180,8 @@ pub struct Server {
     pub queue_program: String,
     /// Longest run of a program on the way into the queue (default 300 s).
     pub queue_program_timeout: Duration,
+    /// Accounts on other servers whose mail is fetched.
+    pub fetch: Vec<crate::fetch::FetchAccount>,
 }
 
 /// Rules by client address that other programs of the machine keep (`[access]`).
@@ -452,6 +454,7 @@ impl Default for Server {
             programs: ProgramLimits::default(),
             queue_program: String::new(),
             queue_program_timeout: Duration::from_secs(300),
+            fetch: Vec::new(),
         }
     }
 }

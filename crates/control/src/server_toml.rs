@@ -44,7 +44,7 @@ fn one_line(message: &str) -> String {
     message.replace('\n', ", ")
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     text.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count() + 1
 }
 
@@ -72,6 +72,9 @@ impl Walk<'_> {
     }
 
     fn setting(&mut self, setting: &'static Setting, value: &Spanned<DeValue<'_>>, line: usize) {
+        if matches!(setting.kind, Kind::Accounts) {
+            return self.accounts(setting, value, line);
+        }
         match typed(setting, value.get_ref(), self.config) {
             Ok(()) => {
                 let text = match setting.kind {
@@ -81,6 +84,25 @@ impl Walk<'_> {
                 self.values.push((setting.name, Value { text, origin: Origin::Set { file: self.file.to_path_buf(), line } }));
             }
             Err(reason) => self.problems.push(Problem::new(self.file, format!("{} {reason}", setting.name)).at(line)),
+        }
+    }
+}
+
+impl Walk<'_> {
+    /// As [`Walk::setting`], but each account's mistake has its own line.
+    fn accounts(&mut self, setting: &'static Setting, value: &Spanned<DeValue<'_>>, line: usize) {
+        match crate::fetch::accounts(self.text, value.get_ref(), &self.config.home) {
+            Ok(accounts) => {
+                let text = accounts.iter().map(|a| a.name.clone()).collect::<Vec<_>>().join("\n");
+                self.values.push((setting.name, Value { text, origin: Origin::Set { file: self.file.to_path_buf(), line } }));
+                self.config.server.fetch = accounts;
+            }
+            Err(mistakes) => {
+                let told = |(at, reason): (Option<usize>, String)| {
+                    Problem::new(self.file, format!("[[{}]] {reason}", setting.name)).at(at.unwrap_or(line))
+                };
+                self.problems.extend(mistakes.into_iter().map(told));
+            }
         }
     }
 }
@@ -142,7 +164,7 @@ fn typed(setting: &Setting, value: &DeValue<'_>, config: &mut Config) -> Result<
     Ok(())
 }
 
-fn string(value: &DeValue<'_>) -> Result<String, String> {
+pub(crate) fn string(value: &DeValue<'_>) -> Result<String, String> {
     let text = value.as_str().ok_or("must be text in quotes")?;
     if text.chars().any(char::is_control) {
         return Err("holds a control byte".into());
@@ -150,7 +172,7 @@ fn string(value: &DeValue<'_>) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn strings(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+pub(crate) fn strings(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     if value.is_str() {
         return string(value).map(|one| vec![one]);
     }

@@ -91,6 +91,8 @@ pub enum Kind {
     Ips(fn(&mut Config, Vec<IpAddr>)),
     /// Certificates (`[[tls]]` tables).
     Identities,
+    /// Accounts on other servers (`[[fetch]]` tables).
+    Accounts,
 }
 
 impl Kind {
@@ -112,7 +114,7 @@ impl Kind {
             Self::Path(_) => "path",
             Self::Sockets(..) => "list of address:port",
             Self::Ips(_) => "list of addresses",
-            Self::Identities => "tables",
+            Self::Identities | Self::Accounts => "tables",
         }
     }
 

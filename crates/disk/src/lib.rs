@@ -2,6 +2,7 @@
 //! call it. It never reads a clock, never knows what the bytes mean, and never syncs a file again after a failed sync.
 #![forbid(unsafe_code)]
 
+pub mod append;
 pub mod dir;
 pub mod file;
 pub mod lock;
@@ -10,6 +11,7 @@ pub mod real;
 pub mod space;
 pub mod syncer;
 
+pub use append::AppendFile;
 pub use dir::{create_dir_durable, sync_dir};
 pub use file::{create_new, is_full, replace_file};
 pub use lock::{FileLock, LockError};

@@ -11,4 +11,4 @@ pub mod received;
 
 pub use date::{asctime, qmail_date};
 pub use header::{HeaderScanner, Progress};
-pub use received::{InvokedBy, Received, qmail_received};
+pub use received::{FetchedFrom, InvokedBy, Received, qmail_received};

@@ -81,6 +81,47 @@ impl Received<'_> {
     }
 }
 
+/// What is said of a message that we fetched from another server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchedFrom<'a> {
+    /// The other server.
+    pub host: &'a str,
+    /// `POP3`, `POP3S`, `IMAP`, `IMAPS`.
+    pub protocol: &'a str,
+    /// Our login there.
+    pub user: &'a str,
+    /// Our name.
+    pub local: &'a str,
+    /// Our id for the message: account and unique id, so that it is known again.
+    pub id: &'a str,
+    /// When it was received.
+    pub time: Time,
+}
+
+impl FetchedFrom<'_> {
+    /// `Received: from HOST (POP3 account USER)`, `  by LOCAL with POP3 id ID; DATE`, each ended by LF.
+    #[must_use]
+    pub fn build(&self) -> Vec<u8> {
+        let mut out = String::with_capacity(200);
+        out.push_str("Received: from ");
+        push_safe(&mut out, self.host.as_bytes());
+        out.push_str(" (");
+        push_safe(&mut out, self.protocol.as_bytes());
+        out.push_str(" account ");
+        push_safe(&mut out, self.user.as_bytes());
+        out.push_str(")\n  by ");
+        push_safe(&mut out, self.local.as_bytes());
+        out.push_str(" with ");
+        push_safe(&mut out, self.protocol.as_bytes());
+        out.push_str(" id ");
+        push_safe(&mut out, self.id.as_bytes());
+        out.push_str("; ");
+        push_qmail_date(&mut out, self.time);
+        out.push('\n');
+        out.into_bytes()
+    }
+}
+
 /// qmail-smtpd's `safeput`: letters, digits and `.@%+/=:-[]` pass, every other byte is shown as `?`.
 #[must_use]
 pub fn safe_text(bytes: &[u8]) -> String {
@@ -166,6 +207,13 @@ mod tests {
         assert!(text(&full).ends_with(
             "\n  by here.test with ESMTPS (TLS1.3 TLS13_AES_256_GCM_SHA384) id 17 for <j???oe@here.test>; 24 Nov 2026 02:15:07 -0000\n"
         ));
+    }
+
+    #[test]
+    fn fetched_mail() {
+        let from = FetchedFrom { host: "pop.isp.test", protocol: "POP3S", user: "j\no", local: "here.test", id: "fetch-a1", time: AT };
+        let wanted = "Received: from pop.isp.test (POP3S account j?o)\n  by here.test with POP3S id fetch-a1; 24 Nov 2026 02:15:07 -0000\n";
+        assert_eq!(String::from_utf8(from.build()).unwrap(), wanted);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! TLS for servers: certificates by host name, reread without a restart, TLS 1.2 and newer. Listeners and STARTTLS use it; it never
 //! prints a key and never falls back to clear text.
 
+pub mod client;
 mod identity;
 mod self_made;
 

@@ -237,6 +237,15 @@ pub(super) static SETTINGS: &[Setting] = &[
         ("20", ""),
         "Unknown recipients before 421.",
     ),
+    Setting {
+        editable: false,
+        ..key(
+            "fetch",
+            Kind::Accounts,
+            "",
+            "Accounts on other servers whose mail is brought here by POP3 or IMAP: [[fetch]] tables, see docs/fetch.md.",
+        )
+    },
     restart(key(
         "log.format",
         Kind::Choice(&["auto", "json", "qmail"], |c, v| {
