@@ -74,6 +74,8 @@ impl Task {
         if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
             return Err(user::SYSTEM);
         }
+        // Whoever wrote it left the offset at its end, and qmail-remote reads from where it is.
+        rustix::fs::seek(&message, rustix::fs::SeekFrom::Start(0)).map_err(|_| user::SYSTEM)?;
         if request.kind == Kind::Remote {
             let process = remote(&request, &message, settings)?;
             return Ok(Self { request, message, stage: Stage::Remote, process, deadline: Instant::now() + REMOTE, late: false });

@@ -36,17 +36,17 @@ if not first:
 if banner_only:
     sys.exit(0)
 writing = False
-for line in sys.stdin:
-    line = line.rstrip("\n")
-    stream.write(line.encode("latin-1") + b"\r\n")
+for line in sys.stdin.buffer:
+    line = line.rstrip(b"\n")
+    stream.write(line + b"\r\n")
     stream.flush()
-    if writing and line != ".":
+    if writing and line != b".":
         continue
     writing = False
     words = line.upper().split()
-    verb = words[0] if words else ""
-    many = verb in ("RETR", "TOP", "CAPA") or (verb in ("LIST", "UIDL") and len(words) == 1)
+    verb = words[0] if words else b""
+    many = (verb in (b"RETR", b"TOP") and len(words) > 1) or verb == b"CAPA" or (verb in (b"LIST", b"UIDL") and len(words) == 1)
     got = answer(many)
     if not got:
         break
-    writing = verb == "DATA" and got.startswith(b"354")
+    writing = verb == b"DATA" and got.startswith(b"354")

@@ -5,7 +5,8 @@ export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 POSTINO=$BIN/postino
 unset POSTINO_HOME MAIL
 umask 022
-mount --make-rprivate /
+[ -n "${MADE_PRIVATE:-}" ] || mount --make-rprivate /
+export MADE_PRIVATE=1
 
 # layers NAME: a machine's own files from here on.
 layers() {
@@ -47,7 +48,7 @@ row() {
 
 # eventually WORD...: the command becomes true; a minute is for a machine that is busy, not a promise.
 eventually() {
-    local end=$((SECONDS + 60))
+    local end=$((SECONDS + ${PATIENCE:-60}))
     until "$@"; do
         [ $SECONDS -lt $end ] || fail "never true: $*"
         sleep 0.05
@@ -65,6 +66,12 @@ dial() { python3 "$LIB/dial.py" "$@"; }
 # answers PORT: a banner.
 answers() { python3 "$LIB/dial.py" --banner "$1" >/dev/null 2>&1; }
 silent() { ! answers "$1"; }
+
+# settled MAILDIR: nothing in it is of the current second, which qmail-pop3d does not show yet.
+settled() { [ "$(find "$1/new" -type f -printf '%Ts\n' | sort -n | tail -n 1)" -lt "$(date +%s)" ]; }
+
+# engine: the pid of this machine's qmail-send.
+engine() { pgrep --ns $$ --nslist mnt -xo qmail-send; }
 
 # user NAME PASSWORD: a system account with a Maildir.
 user() {
@@ -111,4 +118,39 @@ qmail_machine() {
     printf '127.:allow,RELAYCLIENT=""\n:allow\n' >/etc/tcp.smtp
     tcprules /etc/tcp.smtp.cdb /etc/tcp.smtp.tmp </etc/tcp.smtp
     syslog
+}
+
+# network N: a cable to which N machines will be tied.
+network() {
+    ip link set lo up
+    ip link add name cable type bridge
+    ip link set cable up
+    mkdir -p /tmp/machines
+    mount -t tmpfs machines /tmp/machines
+    PLUGS=0
+}
+
+# machine NAME ADDRESS: another host on the cable, as chapter 2 leaves it; `on NAME 'commands'` types there.
+machine() {
+    local pid=/tmp/machines/$1
+    unshare -m -n -u -- bash -c '. "$LIB/lib.sh"; echo $$ >'"$pid"'; exec sleep infinity' &
+    eventually test -s "$pid"
+    PLUGS=$((PLUGS + 1))
+    ip link add "plug$PLUGS" type veth peer name eth0 netns "$(cat "$pid")"
+    ip link set "plug$PLUGS" master cable up
+    on "$1" "qmail_machine $1 >/dev/null; ip addr add $2/24 dev eth0; ip link set eth0 up"
+}
+
+on() {
+    ROW="${ROW:-}" nsenter -m -n -u -t "$(cat "/tmp/machines/$1")" -- bash -c '. "$LIB/lib.sh"; '"$2" || fail "on $1"
+}
+
+# servers: SMTP, POP3 and the queue, as the init script starts them.
+servers() {
+    csh -cf '/var/qmail/rc &' >/dev/null
+    tcpserver -H -R -x /etc/tcp.smtp.cdb -u"$(id -u qmaild)" -g"$(id -g qmaild)" 0 smtp /var/qmail/bin/qmail-smtpd >/dev/null 2>&1 &
+    tcpserver -v -H -R 0 pop3 /var/qmail/bin/qmail-popup "$(hostname)" /bin/checkpassword /var/qmail/bin/qmail-pop3d Maildir 2>&1 | /var/qmail/bin/splogger pop3d &
+    eventually answers 25
+    eventually answers 110
+    eventually has /var/log/maillog "status: local"
 }

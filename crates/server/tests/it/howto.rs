@@ -44,3 +44,33 @@ fn section(script: &str) {
 fn install_compat() {
     section("install-compat.sh");
 }
+
+#[test]
+fn section_3_1_aliases() {
+    section("3.1-aliases.sh");
+}
+
+#[test]
+fn section_3_2_init_script() {
+    section("3.2-init-script.sh");
+}
+
+#[test]
+fn section_3_6_control_files() {
+    section("3.6-control.sh");
+}
+
+#[test]
+fn section_3_7_dmz() {
+    section("3.7-dmz.sh");
+}
+
+#[test]
+fn section_3_8_dial_up() {
+    section("3.8-dial-up.sh");
+}
+
+#[test]
+fn section_3_10_protocols() {
+    section("3.10-protocols.sh");
+}

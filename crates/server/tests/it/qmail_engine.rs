@@ -73,7 +73,7 @@ fn inject(home: &Path, recipients: &[&str]) {
 /// A qmail-remote that answers by the recipient's name; `soft` is the answer for who is asked to wait.
 fn remote(home: &Path, soft: &str) {
     let script = format!(
-        "#!/bin/sh\ncat >/dev/null\ncase \"$3\" in\n*soft*) printf '{soft}';;\n*bad*) printf 'hno %s\\n\\0DGiving up.\\n\\0' \"$3\";;\n\
+        "#!/bin/sh\ngrep -qx body || {{ printf 'r\\0DNo body.\\n\\0'; exit; }}\ncase \"$3\" in\n*soft*) printf '{soft}';;\n*bad*) printf 'hno %s\\n\\0DGiving up.\\n\\0' \"$3\";;\n\
          *) printf 'r\\0Kdone %s\\n\\0' \"$3\";;\nesac\n"
     );
     let bin = home.join("bin");

@@ -33,7 +33,7 @@ pub(super) fn make(site: &mut Site, accounts: &Accounts) -> anyhow::Result<Optio
     if !site.dry {
         crate::home::prepare(&home, owner)?;
     }
-    table_of_timeouts(site, accounts)?;
+    table_of_timeouts(site, accounts, owner.map(|(uid, _)| uid))?;
     Ok(owner)
 }
 
@@ -85,10 +85,15 @@ fn worker(site: &mut Site, accounts: &Accounts) -> anyhow::Result<Option<(u32, u
     }
 }
 
-/// qmail-remote does without it, and then tries dead hosts again and again.
-fn table_of_timeouts(site: &mut Site, accounts: &Accounts) -> anyhow::Result<()> {
+/// qmail-remote does without it, and then tries dead hosts again and again. The folder is the worker's, who keeps the queue's lock there, also where
+/// qmail made it for an account of its own; qmailr enters by its group.
+fn table_of_timeouts(site: &mut Site, accounts: &Accounts, worker: Option<u32>) -> anyhow::Result<()> {
     let lock = site.home.join("queue/lock");
-    folder(site, &lock, 0o750, accounts.owner("qmailq", "qmail"))?;
+    let owner = accounts.owner("qmailr", "qmail").map(|(qmailr, group)| (worker.unwrap_or(qmailr), group));
+    folder(site, &lock, 0o750, owner)?;
+    if !site.dry {
+        own(&site.path(&lock), owner)?;
+    }
     let inside: PathBuf = lock.join("tcpto");
     let path = site.path(&inside);
     if path.try_exists()? {
