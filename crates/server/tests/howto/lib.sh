@@ -30,6 +30,11 @@ layers() {
     # Another mailer's name in the way is another test.
     rm -f /usr/sbin/sendmail /usr/lib/sendmail
     rm -rf /var/lib/postino
+    # Nor is what this system may have of an earlier installation.
+    rm -rf /var/qmail /bin/checkpassword /usr/local/bin/serialmail
+    for d in $("$BIN/postino-compat" --list); do rm -f "/usr/local/bin/$d"; done
+    for d in alias qmaild qmaill qmailp qmailq qmailr qmails vpopmail; do ! id "$d" >/dev/null 2>&1 || userdel -f "$d" 2>/dev/null; done
+    for d in qmail nofiles vchkpw; do ! getent group "$d" >/dev/null || groupdel -f "$d"; done
 }
 
 fail() {
