@@ -4,7 +4,7 @@
 
 use postino_fuzz::{Source, pieces};
 use postino_smtp::reply::Reply;
-use postino_smtp::server::{Action, AuthAnswer, CloseReason, Door, Limits, RcptAnswer, Session, Settings, Tls, replies};
+use postino_smtp::server::{Action, AuthAnswer, CloseReason, Door, EtrnAnswer, Limits, RcptAnswer, Session, Settings, Tls, replies};
 use std::time::Duration;
 
 const MESSAGE_BYTES_MAX: u64 = 300;
@@ -14,6 +14,7 @@ fn settings(flags: u8) -> Settings {
         greeting: "mx.test".into(),
         door: if flags & 1 == 0 { Door::Exchange } else { Door::Submission },
         tls: [Tls::Unavailable, Tls::Offered, Tls::Active, Tls::Active][usize::from(flags >> 1 & 3)],
+        etrn: flags & 8 != 0,
         limits: Limits {
             message_bytes_max: MESSAGE_BYTES_MAX,
             line_bytes_max: 128,
@@ -96,6 +97,10 @@ impl Shell {
                 assert!(!self.body.contains(&b'\r'), "a bare CR got through");
                 self.told.messages.push(std::mem::take(&mut self.body));
                 self.session.message_answer(&Reply::new(250, (2, 0, 0), "ok"));
+            }
+            Action::Etrn(_) => {
+                let answer = if self.answer() { EtrnAnswer::Started(1) } else { EtrnAnswer::NotAllowed };
+                self.session.etrn_answer(answer);
             }
             Action::Authenticate(attempt) => {
                 let answer = if attempt.password == b"good" { AuthAnswer::Granted("joe".into()) } else { AuthAnswer::Denied };

@@ -123,6 +123,28 @@ impl LinkTable {
         self.links.get(*index)
     }
 
+    /// Somebody may ask for mail by ETRN.
+    #[must_use]
+    pub fn offers_etrn(&self) -> bool {
+        self.links.iter().any(|link| !link.etrn.is_empty())
+    }
+
+    /// The links that a client's coming brings up (AutoTURN).
+    pub fn turned_by(&self, ip: IpAddr) -> impl Iterator<Item = &Arc<Link>> {
+        self.links.iter().filter(move |link| link.turn.hold(ip, None))
+    }
+
+    /// What a node of ETRN means (RFC 1985 5): `#name` a link, a host the link that it belongs to, `@host` also one that holds its subdomains.
+    #[must_use]
+    pub fn of_node(&self, node: &[u8]) -> Option<&Arc<Link>> {
+        if let Some(name) = node.strip_prefix(b"#") {
+            return self.named(std::str::from_utf8(name).ok()?);
+        }
+        let Some(host) = node.strip_prefix(b"@") else { return self.of_host(node) };
+        let below = || self.by_destination.get(&[b".", &*host.to_ascii_lowercase()].concat()).and_then(|index| self.links.get(*index));
+        below().or_else(|| self.of_host(host))
+    }
+
     /// The links whose servers' logins are still to be filled in.
     pub(crate) fn give_login(&mut self, fits: impl Fn(&SmtpRoute) -> bool, auth: &RelayAuth) -> bool {
         let mut used = false;

@@ -8,6 +8,7 @@ pub mod directory;
 pub mod disk;
 pub mod dns;
 pub mod event;
+pub mod links;
 pub mod maildrop;
 pub mod queue;
 pub mod spawn;

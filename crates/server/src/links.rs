@@ -4,17 +4,25 @@
 use crate::control_socket::Holder;
 use postino_control::links::Link;
 use postino_control::{Config, Live};
+use postino_ports::BoxFuture;
+use postino_ports::clock::Clock;
+use postino_ports::links::{Asked, Asker, Links};
 use postino_ports::queue::Queue;
 use postino_remote::Remote;
 use postino_send::{Scheduler, WeekMinute};
 use postino_types::{Channel, QueueId, Recipient, Time};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Entries read at once for a count.
 const PAGE: usize = 500;
+/// How long a link stays up when a client has asked for its mail.
+const WINDOW: Duration = Duration::from_secs(600);
+/// A client that asks again sooner changes nothing.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(10);
 const DAY_MINUTES: u32 = 24 * 60;
 
 /// What switches links.
@@ -24,6 +32,44 @@ pub(crate) struct Turnpike {
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) remote: Arc<Remote>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Links that a client asked for lately, and when.
+    pub(crate) asked: Arc<Mutex<HashMap<Arc<str>, Duration>>>,
+}
+
+impl Links for Turnpike {
+    fn ask<'a>(&'a self, asker: Asker<'a>, node: &'a [u8]) -> BoxFuture<'a, Asked> {
+        Box::pin(async move {
+            let config = self.live.get();
+            let Some(link) = config.links.of_node(node).filter(|link| link.etrn.hold(asker.ip, asker.login)) else {
+                return Asked::NotAllowed;
+            };
+            if self.was_asked_lately(link) {
+                return Asked::UnderWay;
+            }
+            match self.up(link, Some(WINDOW)).await {
+                Ok(messages) => Asked::Started(messages),
+                Err(error) => {
+                    tracing::warn!(link = &*link.name, error, "held mail cannot be let go");
+                    Asked::Unavailable
+                }
+            }
+        })
+    }
+
+    fn connected(&self, ip: IpAddr) {
+        for link in self.live.get().links.turned_by(ip) {
+            if self.scheduler.link_state(link).is_up || self.was_asked_lately(link) {
+                continue;
+            }
+            let (turnpike, link) = (self.clone(), link.clone());
+            tokio::spawn(async move {
+                if let Err(error) = turnpike.up(&link, Some(WINDOW)).await {
+                    tracing::warn!(link = &*link.name, error, "held mail cannot be let go");
+                }
+            });
+        }
+    }
 }
 
 impl Turnpike {
@@ -42,6 +88,14 @@ impl Turnpike {
     pub(crate) fn down(&self, link: &Link) {
         self.scheduler.link_down(link);
         tracing::info!(link = &*link.name, "link is down");
+    }
+
+    /// Nothing more than a moment ago: each look through the queue costs, and a client may ask as often as it likes.
+    fn was_asked_lately(&self, link: &Link) -> bool {
+        let now = self.clock.monotonic();
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.retain(|_, at| now.saturating_sub(*at) < BETWEEN_LOOKS);
+        asked.contains_key(&link.name) || asked.insert(link.name.clone(), now).is_some()
     }
 
     /// All links with what waits for each.

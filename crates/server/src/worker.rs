@@ -203,6 +203,7 @@ struct Shared {
     throttle: Arc<LoginThrottle>,
     smtp: postino_smtpd::Context,
     pop3: Arc<postino_pop3d::Context>,
+    turnpike: Turnpike,
     stopping: watch::Receiver<bool>,
 }
 
@@ -211,6 +212,14 @@ impl Shared {
         let config = house.live.get();
         let limits = &config.server.limits;
         let throttle = Arc::new(LoginThrottle::new(limits.failed_logins_per_minute));
+        let turnpike = Turnpike {
+            live: house.live.clone(),
+            queue: Arc::clone(&house.queue),
+            scheduler: Arc::clone(&house.scheduler),
+            remote: Arc::clone(&house.remote),
+            clock: Arc::clone(&house.clock),
+            asked: Arc::default(),
+        };
         let smtp = postino_smtpd::Context {
             config: house.live.clone(),
             queue: Arc::clone(&house.door),
@@ -221,6 +230,7 @@ impl Shared {
             tls: Some(Arc::clone(&house.tls)),
             throttle: Arc::clone(&throttle),
             own_addresses: compose::own_addresses(&config),
+            links: Some(Arc::new(turnpike.clone())),
             shutdown: stopping.clone(),
         };
         let pop3 = Arc::new(postino_pop3d::Context {
@@ -236,7 +246,7 @@ impl Shared {
             reads: Arc::new(tokio::sync::Semaphore::new(2 * std::thread::available_parallelism().map_or(2, usize::from))),
         });
         let connections = ConnectionLimits::new(limits.connections_max, limits.connections_per_address);
-        Self { limits: connections, throttle, smtp, pop3, stopping }
+        Self { limits: connections, throttle, smtp, pop3, turnpike, stopping }
     }
 }
 
@@ -289,12 +299,7 @@ fn start_doors(helpers: &mut JoinSet<()>, home: &Path, house: &Arc<House>, share
             scheduler.forget_backoff();
             remote.forget_down();
         }),
-        turnpike: Turnpike {
-            live: house.live.clone(),
-            queue: Arc::clone(&house.queue),
-            scheduler: Arc::clone(&house.scheduler),
-            remote: Arc::clone(&house.remote),
-        },
+        turnpike: shared.turnpike.clone(),
     };
     helpers.spawn(control_socket::serve(control, desk));
     let door = Door {

@@ -61,6 +61,8 @@ pub enum Command {
     Quit,
     /// STARTTLS.
     StartTls,
+    /// ETRN, with the node as given: a domain, `@domain` or `#queue` (RFC 1985 5).
+    Etrn(Vec<u8>),
     /// AUTH.
     Auth {
         /// Mechanism, in capitals.
@@ -79,7 +81,7 @@ pub enum CommandError {
     /// A verb that nobody knows, or an empty line.
     #[error("unknown command")]
     Unknown,
-    /// A verb that is known and not done here: TURN, ETRN, SEND …
+    /// A verb that is known and not done here: TURN, SEND …
     #[error("command not implemented")]
     NotImplemented,
     /// A web browser, or somebody who drives one (ALPACA).
@@ -150,9 +152,8 @@ pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
         b"QUIT" => bare(argument, Command::Quit),
         b"STARTTLS" => bare(argument, Command::StartTls),
         b"AUTH" => auth(argument),
-        b"TURN" | b"ATRN" | b"ETRN" | b"SEND" | b"SOML" | b"SAML" | b"BURL" | b"XCLIENT" | b"XFORWARD" | b"LHLO" => {
-            Err(CommandError::NotImplemented)
-        }
+        b"ETRN" => etrn(argument),
+        b"TURN" | b"ATRN" | b"SEND" | b"SOML" | b"SAML" | b"BURL" | b"XCLIENT" | b"XFORWARD" | b"LHLO" => Err(CommandError::NotImplemented),
         _ => Err(CommandError::Unknown),
     }
 }
@@ -177,6 +178,7 @@ impl fmt::Display for Command {
             Self::Help => f.write_str("HELP"),
             Self::Quit => f.write_str("QUIT"),
             Self::StartTls => f.write_str("STARTTLS"),
+            Self::Etrn(node) => write!(f, "ETRN {}", text(node)),
             Self::Auth { mechanism, initial: None } => write!(f, "AUTH {}", text(mechanism)),
             Self::Auth { mechanism, initial: Some(initial) } => write!(f, "AUTH {} {}", text(mechanism), text(initial)),
         }
@@ -268,6 +270,14 @@ fn auth(argument: &[u8]) -> Result<Command, CommandError> {
         return Err(CommandError::Argument);
     }
     Ok(Command::Auth { mechanism: mechanism.to_ascii_uppercase(), initial })
+}
+
+/// RFC 1985 5.1: a domain, perhaps behind `@` (it and its subdomains) or `#` (a name that client and server agreed on).
+fn etrn(argument: &[u8]) -> Result<Command, CommandError> {
+    let name = argument.strip_prefix(b"@").or_else(|| argument.strip_prefix(b"#")).unwrap_or(argument);
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'[' | b']' | b':');
+    let good = !name.is_empty() && name.len() <= HELO_BYTES_MAX && name.iter().all(plain);
+    if good { Ok(Command::Etrn(argument.to_vec())) } else { Err(CommandError::Argument) }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use postino_ports::clock::Clock;
 use postino_ports::directory::Directory;
 use postino_ports::dns::Dns;
 use postino_ports::event::Events;
+use postino_ports::links::Links;
 use postino_ports::queue::Queue;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Context {
     pub throttle: Arc<LoginThrottle>,
     /// Addresses of this host, for domain literals; the connection's own is known besides.
     pub own_addresses: Arc<[IpAddr]>,
+    /// Held mail that clients may ask for; without it nobody may.
+    pub links: Option<Arc<dyn Links>>,
     /// Turns true when the server stops.
     pub shutdown: watch::Receiver<bool>,
 }

@@ -12,7 +12,8 @@ use postino_control::access::Service;
 use postino_control::resolved::ListenerKind;
 use postino_net::listener::Handler;
 use postino_net::{Accepted, ConnectionPermit, access, names};
-use postino_smtp::server::{Action, Attempt, AuthAnswer, Session, Tls};
+use postino_ports::links::{Asked, Asker};
+use postino_smtp::server::{Action, Attempt, AuthAnswer, EtrnAnswer, Session, Tls};
 use postino_smtp::{MailCommand, Reply};
 use postino_types::printable::printable;
 use std::sync::Arc;
@@ -46,6 +47,9 @@ pub async fn serve<T: Transport>(transport: T, caller: Caller, context: Context)
     if !judged.may_enter() {
         watch.reason = "denied";
         return;
+    }
+    if let Some(links) = &context.links {
+        links.connected(caller.peer.ip());
     }
     let (transport, tls) = match (&context.tls, caller.kind) {
         (Some(tls), ListenerKind::Submissions) => match transport.start_tls(tls).await {
@@ -168,6 +172,7 @@ impl Conversation {
                 self.session.message_answer(&reply);
             }
             Action::Reset => self.desk.reset(),
+            Action::Etrn(node) => self.etrn(&node).await,
             Action::Authenticate(attempt) => self.login(attempt, watch).await,
             // The connection's own actions are done by `run`.
             Action::Input | Action::Flush | Action::Body(_) | Action::StartTls | Action::Close(_) => {}
@@ -180,6 +185,20 @@ impl Conversation {
         }
         self.desk.mail(&self.context, mail);
         self.session.mail_answer(Ok(()));
+    }
+
+    async fn etrn(&mut self, node: &[u8]) {
+        let asker = Asker { ip: self.caller.peer.ip(), login: self.session.login() };
+        let asked = match &self.context.links {
+            Some(links) => links.ask(asker, node).await,
+            None => Asked::NotAllowed,
+        };
+        self.session.etrn_answer(match asked {
+            Asked::Started(messages) => EtrnAnswer::Started(messages),
+            Asked::UnderWay => EtrnAnswer::UnderWay,
+            Asked::NotAllowed => EtrnAnswer::NotAllowed,
+            Asked::Unavailable => EtrnAnswer::Unavailable,
+        });
     }
 
     async fn login(&mut self, attempt: Attempt, watch: &mut Watch) {

@@ -14,6 +14,7 @@ pub fn settings(config: &Config, caller: &Caller, rules: Option<&Verdict>, tls: 
         greeting: config.smtpgreeting.clone(),
         door: if caller.kind == ListenerKind::Smtp { Door::Exchange } else { Door::Submission },
         tls,
+        etrn: config.links.offers_etrn(),
         limits: Limits {
             message_bytes_max: message_bytes_max(config, rules),
             line_bytes_max: from.line_bytes_max,

@@ -12,7 +12,15 @@ pub(crate) struct Line {
 impl Line {
     /// Connects and reads the banner; `None` when there is none.
     pub(crate) fn try_connect(port: u16) -> Option<(Self, String)> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        Self::greeted_on(TcpStream::connect(("127.0.0.1", port)).ok()?)
+    }
+
+    /// On a connection made elsewhere.
+    pub(crate) fn on(stream: TcpStream) -> (Self, String) {
+        Self::greeted_on(stream).expect("a banner")
+    }
+
+    fn greeted_on(stream: TcpStream) -> Option<(Self, String)> {
         stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
         stream.set_nodelay(true).ok()?;
         let mut line = Self { stream: BufReader::new(stream) };

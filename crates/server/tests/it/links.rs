@@ -84,3 +84,45 @@ fn held_mail_goes_when_the_link_is_up_and_a_kill_loses_none() {
     house.stop();
     assert!(house.cli(&["queue", "list"]).contains("held for link ppp"), "the same is seen while the server is stopped");
 }
+
+/// A connection from another address of this host.
+fn come_from(address: &str, port: u16) -> Line {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let own: std::net::SocketAddr = format!("{address}:0").parse().unwrap();
+    let there: std::net::SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
+    let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&fd, &own).unwrap();
+    connect(&fd, &there).unwrap();
+    let (line, banner) = Line::on(fd.into());
+    assert!(banner.starts_with("220"), "{banner}");
+    line
+}
+
+#[test]
+fn a_customer_asks_for_its_mail_by_etrn_or_by_coming() {
+    let customer = provider();
+    let links =
+        format!("asks far.test 127.0.0.1:{0} etrn=127.0.0.7,127.0.1.0/24\nother other.test - etrn=127.0.0.8\n", customer.ports.smtp);
+    let mut house = dial_up(&links);
+    house.start();
+    send(house.ports.smtp, 20);
+    wait_for("the mail to be held", || house.cli(&["queue", "list"]).matches("held for link asks").count() == 20);
+    let mut stranger = Line::smtp(house.ports.smtp);
+    assert_eq!(stranger.command("ETRN far.test"), "459 4.7.1 node far.test not allowed");
+    let mut line = come_from("127.0.0.7", house.ports.smtp);
+    assert!(line.expect("EHLO far.test", "250").contains("\n250-ETRN"));
+    assert_eq!(line.command("ETRN other.test"), "459 4.7.1 node other.test not allowed");
+    assert_eq!(line.command("ETRN far.test"), "253 2.0.0 ok, 20 pending messages for node far.test started");
+    assert_eq!(line.command("ETRN #asks"), "250 2.0.0 ok, queuing for node #asks started");
+    wait_for("the mail to arrive", || arrived(&customer).len() == 20);
+    house.wait_empty();
+
+    // AutoTURN: nothing is said, the customer only has to come.
+    house.control("links", &format!("turn far.test 127.0.0.1:{} turn=127.0.0.9\n", customer.ports.smtp));
+    house.signal(rustix::process::Signal::HUP);
+    wait_for("a reread", || house.log().contains("configuration reread"));
+    send(house.ports.smtp, 5);
+    wait_for("the mail to be held", || house.cli(&["queue", "list"]).matches("held for link turn").count() == 5);
+    drop(come_from("127.0.0.9", house.ports.smtp));
+    wait_for("the mail to arrive", || arrived(&customer).len() == 25);
+}

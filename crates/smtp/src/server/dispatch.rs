@@ -38,6 +38,7 @@ impl Session {
                 None
             }
             Ok(Command::StartTls) => self.start_tls(),
+            Ok(Command::Etrn(node)) => self.etrn(node),
             Ok(Command::Auth { mechanism, initial }) => self.auth(&mechanism, initial.as_deref()),
             Err(error) => self.bad_command(error),
         }
@@ -83,6 +84,9 @@ impl Session {
             "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nCHUNKING\nENHANCEDSTATUSCODES\nDSN\nHELP",
             self.settings.greeting, self.settings.limits.message_bytes_max
         );
+        if self.settings.etrn {
+            text.push_str("\nETRN");
+        }
         match self.settings.tls {
             Tls::Offered => text.push_str("\nSTARTTLS"),
             Tls::Active => {
@@ -179,6 +183,20 @@ impl Session {
                 Some(Action::StartTls)
             }
         }
+    }
+
+    fn etrn(&mut self, node: Vec<u8>) -> Option<Action> {
+        if !self.settings.etrn {
+            return self.refuse(&replies::command_error(CommandError::NotImplemented));
+        }
+        if self.hello.is_none() {
+            return self.refuse(&replies::HELO_FIRST);
+        }
+        if self.transaction.is_some() {
+            return self.refuse(&replies::ETRN_IN_TRANSACTION);
+        }
+        self.state = State::Waiting(Wait::Etrn { node: printable(&node) });
+        Some(Action::Etrn(node))
     }
 
     fn auth(&mut self, mechanism: &[u8], initial: Option<&[u8]>) -> Option<Action> {

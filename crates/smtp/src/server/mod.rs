@@ -68,6 +68,8 @@ pub struct Settings {
     pub door: Door,
     /// TLS at the start.
     pub tls: Tls,
+    /// ETRN is offered: somebody may ask for held mail (RFC 1985).
+    pub etrn: bool,
     /// Limits.
     pub limits: Limits,
 }
@@ -107,6 +109,8 @@ pub enum Action {
     Reset,
     /// A login. *Answer* with [`Session::auth_answer`].
     Authenticate(Attempt),
+    /// ETRN for this node. *Answer* with [`Session::etrn_answer`].
+    Etrn(Vec<u8>),
     /// Write the output, drop every byte read so far, do the TLS handshake. *Answer* with [`Session::tls_started`].
     StartTls,
     /// Write the output and close.
@@ -156,6 +160,19 @@ pub enum AuthAnswer {
     /// Wrong name or password.
     Denied,
     /// Cannot tell now.
+    Unavailable,
+}
+
+/// The shell's word about ETRN (RFC 1985 5.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EtrnAnswer {
+    /// So many messages are on their way.
+    Started(u64),
+    /// Asked a moment ago: still on it.
+    UnderWay,
+    /// Not for this client, or nothing that it could mean.
+    NotAllowed,
+    /// The queue cannot tell now.
     Unavailable,
 }
 

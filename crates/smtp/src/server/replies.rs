@@ -41,6 +41,8 @@ replies! {
     AUTH_ALREADY = 503, (5, 5, 1), "already authenticated";
     /// AUTH inside a transaction.
     AUTH_IN_TRANSACTION = 503, (5, 5, 1), "no AUTH inside a mail transaction";
+    /// ETRN inside a transaction (RFC 1985 5).
+    ETRN_IN_TRANSACTION = 503, (5, 5, 1), "no ETRN inside a mail transaction";
     /// A mechanism that is not offered.
     AUTH_MECHANISM = 504, (5, 5, 4), "authentication mechanism not offered";
     /// `*`.

@@ -3,7 +3,7 @@
 
 use super::auth::Exchange;
 use super::content::{Content, Framing};
-use super::{Action, AuthAnswer, CloseReason, Dialect, RcptAnswer, Settings, Step, Tls, replies};
+use super::{Action, AuthAnswer, CloseReason, Dialect, EtrnAnswer, RcptAnswer, Settings, Step, Tls, replies};
 use crate::data::{BdatDecoder, DataDecoder};
 use crate::reply::Reply;
 use memchr::memchr;
@@ -69,6 +69,7 @@ pub(super) enum Wait {
     Bdat { bytes: u64, last: bool },
     Message,
     Auth,
+    Etrn { node: String },
     Tls,
 }
 
@@ -322,6 +323,20 @@ impl Session {
             AuthAnswer::Denied => self.fail(&replies::AUTH_DENIED),
             AuthAnswer::Unavailable => self.say(&replies::AUTH_UNAVAILABLE),
         }
+    }
+
+    /// Answers [`Action::Etrn`]. A client that comes for its mail is one, whatever it waits for now.
+    pub fn etrn_answer(&mut self, answer: EtrnAnswer) {
+        let Some(Wait::Etrn { node }) = self.answered() else { return };
+        let reply = |code, status, text: String| Reply::new(code, status, "").with_text(&text);
+        match answer {
+            EtrnAnswer::Started(0) => self.say(&reply(251, (2, 0, 0), format!("ok, no messages waiting for node {node}"))),
+            EtrnAnswer::Started(n) => self.say(&reply(253, (2, 0, 0), format!("ok, {n} pending messages for node {node} started"))),
+            EtrnAnswer::UnderWay => self.say(&reply(250, (2, 0, 0), format!("ok, queuing for node {node} started"))),
+            EtrnAnswer::NotAllowed => return self.fail(&reply(459, (4, 7, 1), format!("node {node} not allowed"))),
+            EtrnAnswer::Unavailable => return self.say(&reply(458, (4, 3, 0), format!("unable to queue messages for node {node}"))),
+        }
+        self.trusted = true;
     }
 
     /// Answers [`Action::StartTls`] after a good handshake.

@@ -10,6 +10,7 @@ fn settings() -> Settings {
         greeting: "mx.test".into(),
         door: Door::Exchange,
         tls: Tls::Offered,
+        etrn: false,
         limits: Limits {
             message_bytes_max: 1000,
             line_bytes_max: 512,
@@ -98,6 +99,13 @@ impl Play {
                     self.logins.push(attempt);
                     self.session.auth_answer(answer);
                 }
+                Action::Etrn(node) => self.session.etrn_answer(match node.as_slice() {
+                    b"three.test" => EtrnAnswer::Started(3),
+                    b"none.test" => EtrnAnswer::Started(0),
+                    b"#queue" => EtrnAnswer::UnderWay,
+                    b"@busy.test" => EtrnAnswer::Unavailable,
+                    _ => EtrnAnswer::NotAllowed,
+                }),
                 Action::StartTls => self.session.tls_started(),
                 Action::Flush => {}
                 Action::Close(reason) => self.closed = Some(reason),
@@ -407,4 +415,35 @@ fn splitting_the_input_changes_nothing() {
     let mut play = Play::new(settings());
     let text: String = wire.chunks(1).map(|b| play.text(b)).collect();
     assert_eq!((text, &play.messages), (expected, &whole.messages));
+}
+
+#[test]
+fn etrn_is_off_unless_it_is_configured() {
+    let mut play = Play::new(settings());
+    assert!(!play.text("EHLO c.test\r\n").contains("ETRN"));
+    assert_eq!(play.codes("ETRN three.test\r\n"), [502]);
+    let mut play = Play::new(Settings { etrn: true, ..settings() });
+    assert_eq!(play.codes("ETRN three.test\r\n"), [220, 503]);
+    assert!(play.text("EHLO c.test\r\n").contains("250-ETRN\r\n"));
+    for (line, want) in [
+        ("ETRN three.test", "253 2.0.0 ok, 3 pending messages for node three.test started\r\n"),
+        ("etrn none.test", "251 2.0.0 ok, no messages waiting for node none.test\r\n"),
+        ("ETRN #queue", "250 2.0.0 ok, queuing for node #queue started\r\n"),
+        ("ETRN @busy.test", "458 4.3.0 unable to queue messages for node @busy.test\r\n"),
+        ("ETRN other.test", "459 4.7.1 node other.test not allowed\r\n"),
+    ] {
+        assert_eq!(play.text(format!("{line}\r\n")), want);
+    }
+    assert_eq!(play.codes("ETRN\r\nETRN a b\r\n"), [501, 501]);
+    assert_eq!(play.codes("MAIL FROM:<>\r\nETRN three.test\r\n"), [250, 503]);
+}
+
+#[test]
+fn etrn_answers_the_same_however_it_is_cut() {
+    let talk = b"EHLO c.test\r\nETRN three.test\r\nETRN other.test\r\nETRN\r\nNOOP\r\nQUIT\r\n";
+    let whole = Play::new(Settings { etrn: true, ..settings() }).text(talk);
+    for at in 1..talk.len() {
+        let mut play = Play::new(Settings { etrn: true, ..settings() });
+        assert_eq!(play.text(&talk[..at]) + &play.text(&talk[at..]), whole, "cut at {at}");
+    }
 }

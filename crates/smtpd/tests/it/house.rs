@@ -9,6 +9,7 @@ use postino_ports::body::Body;
 use postino_ports::clock::Clock;
 use postino_ports::directory::{Credentials, Directory, Login, LookupError, Mailbox, Resolution, Secret};
 use postino_ports::event::{Event, Events};
+use postino_ports::links::{Asked, Asker, Links};
 use postino_ports::queue::{
     AcceptError, AdminAction, BodyWriter, NewEntry, Queue, QueueEntry, QueueStat, Selection, SettleError, Settled, Settlement,
 };
@@ -220,6 +221,21 @@ pub fn config() -> Config {
     config
 }
 
+/// Mail waits for three.test alone, and whoever comes may have it.
+struct FakeLinks;
+
+impl Links for FakeLinks {
+    fn ask<'a>(&'a self, _asker: Asker<'a>, node: &'a [u8]) -> BoxFuture<'a, Asked> {
+        let asked = match node {
+            b"three.test" => Asked::Started(3),
+            b"none.test" => Asked::Started(0),
+            _ => Asked::NotAllowed,
+        };
+        Box::pin(async move { asked })
+    }
+    fn connected(&self, _ip: IpAddr) {}
+}
+
 impl House {
     pub fn new() -> Self {
         Self::with(|_| {})
@@ -242,6 +258,7 @@ impl House {
             tls: Some(tls()),
             throttle: Arc::new(throttle),
             own_addresses: Arc::from([]),
+            links: Some(Arc::new(FakeLinks)),
             shutdown,
         };
         Self { queue, events, context, stop, peer: "192.0.2.77:4000".parse().unwrap() }

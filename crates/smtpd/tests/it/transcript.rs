@@ -100,6 +100,7 @@ fn set(config: &mut Config, key: &str, value: u32) {
         "commands_max" => limits.commands_max = value,
         "recipients_max" => limits.recipients_max = value as usize,
         "unknown_recipients_max" => limits.unknown_recipients_max = value,
+        "etrn" => config.links = postino_control::links::LinkTable::parse(b"a a.test - etrn=192.0.2.77\n").unwrap(),
         "databytes" => config.databytes = u64::from(value),
         _ => panic!("no limit {key}"),
     }
