@@ -110,6 +110,7 @@ fn delivery(local: &str, body: Body) -> LocalDelivery {
         host: b"here.test".to_vec(),
         sender: b"s@x.test".to_vec(),
         default_delivery: b"./Maildir/".to_vec(),
+        once: postino_ports::spawn::Once::None,
         prepend: "Received: here\n".into(),
         body,
     }

@@ -17,9 +17,9 @@ use postino_ports::deliver::{Deliver, Job};
 use postino_ports::directory::{Directory, DotQmail, LookupError, Mailbox, Resolution};
 use postino_ports::disk::Disk;
 use postino_ports::queue::QueueEntry;
-use postino_ports::spawn::{self, Spawn};
+use postino_ports::spawn::{self, Once, Spawn};
 use postino_types::outcome::Forward;
-use postino_types::{Address, DeliveryOutcome, PermStatus, Recipient, ReversePath, TempStatus, Time};
+use postino_types::{Address, DeliveryOutcome, PermStatus, Recipient, RecipientState, ReversePath, TempStatus, Time};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -147,14 +147,9 @@ impl LocalDelivery {
             prepend: case.entry.prepend.clone(),
             body: case.body.clone(),
         };
-        let attempts = match case.entry.states.get(case.index) {
-            Some(postino_types::RecipientState::Pending { attempts, .. }) => *attempts,
-            _ => 0,
-        };
         let target = Target {
             name: self.names.file_name(case.entry, case.index, content.bytes()),
-            // An attempt before this one, in this process or an earlier, may have delivered without being able to say so.
-            repeated: attempts > 0 || case.entry.arrived <= self.started,
+            repeated: self.is_repeated(case),
             delivered_to: delivered_to(to),
             place,
             content,
@@ -169,6 +164,20 @@ impl LocalDelivery {
         done.await.unwrap_or_else(|_| stopped())
     }
 
+    /// True when an attempt before this one, in this process or an earlier, may have delivered without being able to say so.
+    fn is_repeated(&self, case: &Case<'_>) -> bool {
+        let attempts = match case.entry.states.get(case.index) {
+            Some(RecipientState::Pending { attempts, .. }) => *attempts,
+            _ => 0,
+        };
+        attempts > 0 || case.entry.arrived <= self.started
+    }
+
+    fn once(&self, case: &Case<'_>) -> Once {
+        let name = self.names.stem(case.entry, case.index);
+        if self.is_repeated(case) { Once::Repeated(name) } else { Once::First(name) }
+    }
+
     async fn through_spawner(&self, case: &Case<'_>, dot: DotQmail) -> DeliveryOutcome {
         // Who this is for is told by the local part alone; what the directory found is not passed on.
         drop(dot);
@@ -177,6 +186,7 @@ impl LocalDelivery {
             host: case.routed.host().unwrap_or_default().to_vec(),
             sender: case.sender.as_bytes().to_vec(),
             default_delivery: case.config.defaultdelivery.clone(),
+            once: self.once(case),
             prepend: case.entry.prepend.clone(),
             body: case.body.clone(),
         };
@@ -203,8 +213,12 @@ impl Deliver for LocalDelivery {
 impl Names {
     /// `TIME.UNIQUE.HOST,S=SIZE`, the same for every attempt of one delivery (M-ONCE): nothing in it comes from a clock or a process number.
     fn file_name(&self, entry: &QueueEntry, index: usize, bytes: u64) -> String {
+        format!("{}.{},S={bytes}", self.stem(entry, index), crate::host_name::clean())
+    }
+
+    fn stem(&self, entry: &QueueEntry, index: usize) -> String {
         let (seconds, id, instance) = (entry.arrived.secs(), entry.id, &self.instance);
-        format!("{seconds}.M{id}P{index}Q{instance}.{},S={bytes}", crate::host_name::clean())
+        format!("{seconds}.M{id}P{index}Q{instance}")
     }
 }
 

@@ -16,6 +16,7 @@ use dotqmail_file::Home;
 use environment::Facts;
 pub use forward::QueueProgram;
 use postino_policy::dotqmail::{Mode, Step, parse, plan};
+use postino_ports::spawn::Once;
 use postino_types::{exit, spawn_frame};
 use std::fs::File;
 use std::io::{self, Write};
@@ -79,6 +80,8 @@ pub struct Surroundings<'a> {
     pub lock_wait: Duration,
     /// Largest file that a program may write, bytes; 0 = no limit of ours.
     pub program_file_bytes: u64,
+    /// What a Maildir file is called.
+    pub once: Once,
 }
 
 /// How a run ended.

@@ -34,8 +34,9 @@ const EXIT_HOME: i32 = 61;
 /// "The message ended too early."
 const EXIT_READ: i32 = 54;
 
-/// Stands in every binary of ours that can be `qmail-queue`, and in no script.
-static MARK: [u8; 41] = *b"\x7fpostino speaks for qmail-queue here 1\n\0\x01";
+/// Stands in every binary of ours that can be `qmail-queue` or `qmail-local`, and in no script. Raise the number when the words of the spawner's
+/// child or of the server's socket change: a binary of another number is then run like a stranger's, or not at all.
+static MARK: [u8; 41] = *b"\x7fpostino speaks for qmail-queue here 2\n\0\x01";
 /// How much of a file is looked at at once.
 const LOOK_BYTES: usize = 65_536;
 /// A file longer than this is no binary of ours.
@@ -98,7 +99,13 @@ pub fn whose(home: &Path) -> Whose {
     let Ok(file) = File::open(&path) else {
         return Whose::Others; // executable but not readable: we do not install it so
     };
-    if is_this_program(&file) || has_mark(&file).unwrap_or(false) { Whose::Ours } else { Whose::Others }
+    if is_ours(&file) { Whose::Ours } else { Whose::Others }
+}
+
+/// One of our binaries?
+#[must_use]
+pub fn is_ours(file: &File) -> bool {
+    is_this_program(file) || has_mark(file).unwrap_or(false)
 }
 
 /// Changes when somebody puts another file under qmail-queue's name, or changes the file.

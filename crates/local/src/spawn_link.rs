@@ -175,6 +175,7 @@ impl Shared {
             host: delivery.host.clone(),
             sender: delivery.sender.clone(),
             default_delivery: delivery.default_delivery.clone(),
+            once: delivery.once.to_word().into_bytes(),
         };
         self.ask(request, &message)
     }

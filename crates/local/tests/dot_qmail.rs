@@ -2,6 +2,7 @@
 //! Cases whose preparation needs another account than the one running the tests are skipped, each with its reason.
 
 use postino_local::qmail_local::{Action, Delivery, Ended, Forwarding, Surroundings, run};
+use postino_ports::spawn::Once;
 use postino_types::printable::report;
 use serde_json::Value;
 use std::fs;
@@ -72,6 +73,7 @@ fn run_case(home: &Path, case: &Value) -> (Ended, String) {
         forwarding: Forwarding::Collect,
         lock_wait: Duration::ZERO,
         program_file_bytes: 0,
+        once: Once::None,
     };
     let ended = run(&delivery, &around);
     let said = fs::read(dir.path().join("out")).unwrap();

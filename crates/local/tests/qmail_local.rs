@@ -1,6 +1,7 @@
 //! What the recorded cases do not reach: printing, locks, traversal, hostile senders, forwards through an injector, several Maildirs at once.
 
 use postino_local::qmail_local::{Action, Delivery, Ended, Forwarding, QueueProgram, Surroundings, run};
+use postino_ports::spawn::Once;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -64,6 +65,7 @@ fn go(delivery: &Delivery, body: &str, action: Action, forwarding: Forwarding) -
         forwarding,
         lock_wait: Duration::ZERO,
         program_file_bytes: 1 << 20,
+        once: Once::None,
     };
     let ended = run(delivery, &around);
     let said = |name: &str| String::from_utf8_lossy(&fs::read(dir.path().join(name)).unwrap()).into_owned();

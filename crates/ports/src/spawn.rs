@@ -15,10 +15,46 @@ pub struct LocalDelivery {
     pub sender: Vec<u8>,
     /// Default delivery instructions (qmail-start's argument).
     pub default_delivery: Vec<u8>,
+    /// A Maildir file's name without its host, the same for every attempt (M-ONCE); [`Once::None`]: the child makes one up.
+    pub once: Once,
     /// Lines before the body.
     pub prepend: Bytes,
     /// The body.
     pub body: Body,
+}
+
+/// What a delivery to a Maildir calls its file, so that a repeated attempt makes no second one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Once {
+    /// A name of its own for each attempt.
+    #[default]
+    None,
+    /// This one; there was no attempt before.
+    First(String),
+    /// This one; an earlier attempt may have made it.
+    Repeated(String),
+}
+
+impl Once {
+    /// One word for the spawner and its child: `f` or `r`, then the name; empty for none.
+    #[must_use]
+    pub fn to_word(&self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::First(name) => format!("f{name}"),
+            Self::Repeated(name) => format!("r{name}"),
+        }
+    }
+
+    /// The inverse; what is none of its words is [`Once::None`].
+    #[must_use]
+    pub fn from_word(word: &str) -> Self {
+        match word.split_at_checked(1) {
+            Some(("f", name)) => Self::First(name.to_owned()),
+            Some(("r", name)) => Self::Repeated(name.to_owned()),
+            _ => Self::None,
+        }
+    }
 }
 
 /// What the child said.

@@ -130,6 +130,14 @@ pub(crate) fn log_uid() -> Option<u32> {
     uid_of("qmails")
 }
 
+/// The engine's child is `bin/qmail-local` while that file is ours: the same code in a binary a fifth of our size, which starts sooner.
+pub(crate) fn child_binary(config: &Config) -> Option<PathBuf> {
+    engine()?;
+    let path = config.home.join("bin/qmail-local");
+    let file = std::fs::File::open(&path).ok()?;
+    postino_local::queue_program::is_ours(&file).then_some(path)
+}
+
 /// Who runs the programs on the way into the queue when we are root: `qmailq`, for the engine (it has only bounces and forwards) `qmails`, else
 /// the worker's own account.
 pub(crate) fn queue_program_ids(config: &Config) -> Option<Ids> {

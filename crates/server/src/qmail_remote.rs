@@ -5,7 +5,7 @@ use postino_local::spawn_link::SpawnLink;
 use postino_policy::verp;
 use postino_ports::BoxFuture;
 use postino_ports::deliver::{Deliver, Job};
-use postino_ports::spawn::{ChildReport, LocalDelivery};
+use postino_ports::spawn::{ChildReport, LocalDelivery, Once};
 use postino_types::{DeliveryOutcome, PermStatus, Recipient, TempStatus, exit};
 
 /// The remote channel.
@@ -25,6 +25,7 @@ impl QmailRemote {
             host: host.to_vec(),
             sender: verp::expand(&job.entry.envelope.sender, routed).as_bytes().to_vec(),
             default_delivery: Vec::new(),
+            once: Once::None,
             prepend: job.entry.prepend.clone(),
             body: job.body.clone(),
         };

@@ -240,6 +240,7 @@ fn deliver(request: &Request, message: &OwnedFd, user: &User, settings: &Setting
     let mut command = clean(program, words, settings);
     let dropped = u8::from(own == 0);
     command.arg(format!("{}:{}:{dropped}:{}", user.uid, user.gid, settings.limits.to_word()));
+    command.arg(OsStr::from_bytes(&request.once));
     for word in [&user.name, &user.home.as_os_str().as_bytes().to_vec(), &request.local, &user.dash, &user.ext] {
         command.arg(OsStr::from_bytes(word));
     }

@@ -63,6 +63,8 @@ pub struct Request {
     pub sender: Vec<u8>,
     /// Default delivery instructions.
     pub default_delivery: Vec<u8>,
+    /// What a Maildir delivery calls its file (`ports::spawn::Once` as a word).
+    pub once: Vec<u8>,
 }
 
 /// A forward asked for by a child.
@@ -92,7 +94,7 @@ pub struct Report {
 impl Request {
     /// The packet. Fails when it would be longer than [`PACKET_BYTES_MAX`] or a field holds a NUL.
     pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
-        let fields = [&self.local, &self.host, &self.sender, &self.default_delivery];
+        let fields = [&self.local, &self.host, &self.sender, &self.default_delivery, &self.once];
         let mut out = Vec::with_capacity(64 + fields.iter().map(|f| f.len() + 4).sum::<usize>());
         out.extend_from_slice(match self.kind {
             Kind::Local => REQUEST_MAGIC,
@@ -121,7 +123,7 @@ impl Request {
             refuse_nul(bytes)?;
             Ok(bytes.to_vec())
         };
-        let request = Self { id, kind, local: field()?, host: field()?, sender: field()?, default_delivery: field()? };
+        let request = Self { id, kind, local: field()?, host: field()?, sender: field()?, default_delivery: field()?, once: field()? };
         if rest.is_empty() { Ok(request) } else { Err(FrameError::Length) }
     }
 }
@@ -281,6 +283,7 @@ mod tests {
             host: b"h.test".to_vec(),
             sender: b"s@x".to_vec(),
             default_delivery: b"./Maildir/".to_vec(),
+            once: b"f1.M2".to_vec(),
         }
     }
 

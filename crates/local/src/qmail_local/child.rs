@@ -1,9 +1,10 @@
-//! The spawner's child: first word `uid:gid:dropped:memory:processes:file:gain`, then qmail-local's eight words. Verifies that the rights are
+//! The spawner's child: first word `uid:gid:dropped:memory:processes:file:gain`, then what a Maildir file is called, then qmail-local's eight words. Verifies that the rights are
 //! gone, limits itself, delivers. Standard input is the message, standard output the report, standard error the list of forwards
 //! (`types::spawn_frame`): three inherited descriptors are all it has.
 
 use super::historical::{delivery, standard_files};
 use super::{Action, Forwarding, Surroundings, run};
+use postino_ports::spawn::Once;
 use postino_types::{exit, spawn_frame};
 use rustix::process::{Resource, Rlimit, getegid, geteuid, getgid, getgroups, getuid, setrlimit};
 use std::ffi::OsString;
@@ -32,7 +33,8 @@ pub fn main(args: &[OsString]) -> i32 {
         let _ = (&out).write_all(text.as_bytes());
         exit::SOFT
     };
-    let Some((orders, delivery)) = args.split_first().and_then(|(first, words)| Some((parse(first.to_str()?)?, delivery(words)?))) else {
+    let words = args.split_first().and_then(|(first, words)| Some((parse(first.to_str()?)?, words.split_first()?)));
+    let Some((orders, once, delivery)) = words.and_then(|(orders, (once, words))| Some((orders, once, delivery(words)?))) else {
         return complain("Internal qmail-lspawn bug.\n");
     };
     if let Err(what) = verify(&orders).and_then(|()| confine(&orders)) {
@@ -46,6 +48,7 @@ pub fn main(args: &[OsString]) -> i32 {
         forwarding: Forwarding::Collect,
         lock_wait: Duration::from_secs(30),
         program_file_bytes: orders.file_bytes,
+        once: Once::from_word(once.to_str().unwrap_or_default()),
     };
     let ended = run(&delivery, &around);
     let sent = spawn_frame::encode_forwards(&ended.forwards).map_err(drop).and_then(|bytes| control.write_all(&bytes).map_err(drop));

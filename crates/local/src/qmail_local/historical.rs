@@ -2,6 +2,7 @@
 //! forwards through qmail-queue. Called by the compatibility binary; limits and user are those of its caller.
 
 use super::{Action, Delivery, Forwarding, QueueProgram, Surroundings, run};
+use postino_ports::spawn::Once;
 use postino_types::exit;
 use std::ffi::OsString;
 use std::fs::File;
@@ -28,6 +29,7 @@ pub fn main(args: &[OsString], home: &Path) -> i32 {
         forwarding: Forwarding::Inject(QueueProgram { program, directory: home.to_path_buf() }),
         lock_wait: Duration::from_secs(30),
         program_file_bytes: 0,
+        once: Once::None,
     };
     run(&delivery, &around).exit
 }

@@ -4,6 +4,7 @@ use super::{Run, Stop};
 use crate::host_name;
 use postino_disk::RealDisk;
 use postino_disk::maildir_file::{Delivered, Earlier, MaildirFile, deliver as deliver_file};
+use postino_ports::spawn::Once;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -25,15 +26,16 @@ pub(super) fn deliver(run: &Run<'_>, path: &[u8], number: u64) -> Result<(), Sto
     let disk = RealDisk::new();
     let deadline = Instant::now() + TIMEOUT;
     for attempt in 0..NAMES_TRIED_MAX {
-        let name = name(number.saturating_sub(1) + attempt);
-        let target = MaildirFile { maildir: &maildir, name: &name, earlier: Earlier::InNew };
+        let (name, earlier) = name(&run.around.once, number.saturating_sub(1) + attempt);
+        let target = MaildirFile { maildir: &maildir, name: &name, earlier };
         let result = deliver_file(&disk, target, &mut |file| {
             file.write_all(&[run.facts.return_path.as_slice(), run.facts.delivered_to.as_slice()].concat())?;
             copy(run, deadline, &mut |bytes| file.write_all(bytes))
         });
         match result {
             Ok(Delivered::Now) => return Ok(()),
-            Ok(Delivered::AlreadyThere) => {} // another message of that name
+            Ok(Delivered::AlreadyThere) if run.around.once != Once::None => return Ok(()), // by an earlier attempt
+            Ok(Delivered::AlreadyThere) => {}                                              // another message of that name
             Err(e) if e.kind() == io::ErrorKind::TimedOut => return Err(Stop::soft("Timeout on maildir delivery. (#4.3.0)")),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(Stop::soft("Unable to read message. (#4.3.0)")),
             Err(_) => return Err(temporary()),
@@ -42,11 +44,16 @@ pub(super) fn deliver(run: &Run<'_>, path: &[u8], number: u64) -> Result<(), Sto
     Err(temporary())
 }
 
-/// `TIME.PID.HOST`; a number stands behind the pid when one process makes several.
-fn name(number: u64) -> String {
-    let (seconds, pid) = (crate::now().secs(), std::process::id());
+/// `TIME.PID.HOST`, or the given name in the place of the first two; a number stands behind them when one process makes several. And where an
+/// earlier attempt's file may lie.
+fn name(once: &Once, number: u64) -> (String, Earlier) {
+    let (stem, earlier) = match once {
+        Once::None => (format!("{}.{}", crate::now().secs(), std::process::id()), Earlier::InNew),
+        Once::First(name) => (name.clone(), Earlier::InNew),
+        Once::Repeated(name) => (name.clone(), Earlier::InNewAndCur),
+    };
     let suffix = if number == 0 { String::new() } else { format!("_{number}") };
-    format!("{seconds}.{pid}{suffix}.{}", host_name::clean())
+    (format!("{stem}{suffix}.{}", host_name::clean()), earlier)
 }
 
 fn copy(run: &Run<'_>, deadline: Instant, write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {

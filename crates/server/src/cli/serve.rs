@@ -79,7 +79,8 @@ pub(crate) fn spawner(place: &Place) -> anyhow::Result<i32> {
 }
 
 fn settings(config: &postino_control::Config) -> Settings {
-    let own = |word: &str| vec!["/proc/self/exe".into(), word.into()];
+    let binary = crate::qmail::child_binary(config).unwrap_or_else(|| "/proc/self/exe".into());
+    let own = |word: &str| vec![binary.clone().into_os_string(), word.into()];
     let programs = &config.server.programs;
     let nobody = nix::unistd::User::from_name("qmailp").ok().flatten().or_else(|| nix::unistd::User::from_name("nobody").ok().flatten());
     let nobody = nobody.map_or(Ids { uid: 65534, gid: 65534 }, |u| Ids { uid: u.uid.as_raw(), gid: u.gid.as_raw() });

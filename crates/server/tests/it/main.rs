@@ -13,6 +13,7 @@ mod mail_in_and_out;
 mod peers;
 mod planted;
 mod qmail_cases;
+mod qmail_down;
 mod qmail_engine;
 mod queue_program;
 mod running;
