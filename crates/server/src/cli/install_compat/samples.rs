@@ -16,12 +16,19 @@ macro_rules! pages {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../../../../docs/man/", $name)))),*] };
 }
 
-const PAGES: [(&str, &str); 10] = pages![
+const PAGES: [(&str, &str); 17] = pages![
     "cdb.1",
+    "forward.1",
+    "maildirmake.1",
     "maildirserial.8",
     "postino-config.8",
     "postino-queue.8",
+    "postino-serialmail.8",
     "postino.8",
+    "qmail-inject.8",
+    "qmail-masq.8",
+    "qmail-newu.8",
+    "qmail-queue.8",
     "qmail-remote.8",
     "qmail-smtpd.8",
     "qmail-start.8",
