@@ -19,6 +19,7 @@ mod spool;
 mod start;
 mod ucspi;
 mod users;
+mod wait;
 
 pub use postino_local::queue_program::Refused;
 

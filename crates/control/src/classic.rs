@@ -36,6 +36,13 @@ pub fn pairs(bytes: &[u8]) -> impl Iterator<Item = (usize, Vec<u8>, &[u8])> {
     })
 }
 
+/// The keys under which lists of hosts may have `host`, most exact first: the whole of it, then each suffix that begins with a dot. Who has a
+/// default adds the empty key.
+pub fn host_keys(host: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let dots = host.iter().enumerate().filter(|(_, b)| **b == b'.');
+    std::iter::once(host).chain(dots.filter_map(|(i, _)| host.get(i..)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

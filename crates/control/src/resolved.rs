@@ -351,9 +351,7 @@ impl Config {
     /// hit decides. `None`: by MX, also when the hit names no relay (qmail-remote(8)).
     #[must_use]
     pub fn smtproute(&self, host_lower: &[u8]) -> Option<&SmtpRoute> {
-        let dots = host_lower.iter().enumerate().filter(|(_, b)| **b == b'.');
-        let suffixes = dots.filter_map(|(i, _)| host_lower.get(i..));
-        let mut candidates = std::iter::once(host_lower).chain(suffixes).chain(std::iter::once(b"".as_slice()));
+        let mut candidates = crate::classic::host_keys(host_lower).chain(std::iter::once(b"".as_slice()));
         candidates.find_map(|key| self.smtproutes.get(key)).filter(|route| !route.relay.is_empty())
     }
 

@@ -3,8 +3,8 @@
 use super::addresses::Domains;
 use super::environment::Environment;
 use crate::fatal::Fatal;
+use crate::home::read_if_there;
 use postino_control::classic;
-use std::io::ErrorKind;
 use std::path::Path;
 
 /// QMAILINJECT's letters, by what they do.
@@ -70,10 +70,9 @@ impl Settings {
 /// A control file that falls back to me, and then to its own name.
 fn control(home: &Path, file: &str) -> Result<Vec<u8>, Fatal> {
     for name in [file, "me"] {
-        match std::fs::read(home.join("control").join(name)) {
-            Ok(bytes) => return Ok(classic::line(&bytes).to_vec()),
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(Fatal::unable(&format!("read control/{name}"), &e)),
+        let found = read_if_there(&home.join("control").join(name)).map_err(|e| Fatal::unable(&format!("read control/{name}"), &e))?;
+        if let Some(bytes) = found {
+            return Ok(classic::line(&bytes).to_vec());
         }
     }
     Ok(file.as_bytes().to_vec())
@@ -83,9 +82,6 @@ fn lists(environment: &Environment) -> Result<Vec<Vec<u8>>, Fatal> {
     use std::os::unix::ffi::OsStringExt;
     let Some(file) = environment.get("QMAILMFTFILE") else { return Ok(Vec::new()) };
     let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(file));
-    match std::fs::read(&path) {
-        Ok(bytes) => Ok(classic::list(&bytes).map(|(_, line)| line.to_ascii_lowercase()).collect()),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(Fatal::unable(&format!("read {}", path.display()), &e)),
-    }
+    let bytes = read_if_there(&path).map_err(|e| Fatal::unable(&format!("read {}", path.display()), &e))?.unwrap_or_default();
+    Ok(classic::list(&bytes).map(|(_, line)| line.to_ascii_lowercase()).collect())
 }

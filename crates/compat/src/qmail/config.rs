@@ -1,9 +1,9 @@
 //! `config-fast` and `config`: the first control files, from the host's name. Called by `main`. Never touches a name that is already in a list.
 
 use crate::fatal::Fatal;
+use crate::home::read_if_there;
 use std::ffi::OsString;
-use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::Path;
 
 const FILE_MODE: u32 = 0o644;
@@ -53,11 +53,8 @@ fn write(name: &str, home: &Path) -> Result<(), Fatal> {
 }
 
 fn add(path: &Path, name: &str) -> Result<(), Fatal> {
-    let mut old = match fs::read(path) {
-        Ok(old) => old,
-        Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
-        Err(e) => return Err(Fatal::unable(&format!("read {}", path.display()), &e)),
-    };
+    let old = read_if_there(path).map_err(|e| Fatal::unable(&format!("read {}", path.display()), &e))?;
+    let mut old = old.unwrap_or_default();
     if postino_control::classic::list(&old).any(|(_, line)| line.eq_ignore_ascii_case(name.as_bytes())) {
         return Ok(());
     }

@@ -1,6 +1,8 @@
 //! `qmail-pw2u(8)`: makes users/assign from a passwd file on standard input. Called by `main`. Never writes a file: its output is the new one.
 
 use crate::fatal::Fatal;
+use crate::getopt::{Getopt, Opt};
+use crate::home::read_if_there;
 use postino_control::classic;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -78,28 +80,23 @@ pub(crate) fn run(args: &[OsString], home: &Path) -> Result<(), Fatal> {
 
 fn options(args: &[OsString]) -> Result<Options, Fatal> {
     let mut options = Options { homes: Homes::Owned, capitals: false, dash: "-", breaks: Some(b'-') };
-    let mut args = args.iter().map(|arg| arg.as_bytes());
-    while let Some(arg) = args.next() {
-        let letters = arg.strip_prefix(b"-").ok_or_else(|| Fatal::usage(USAGE))?;
-        for (i, letter) in letters.iter().enumerate() {
-            match letter {
-                b'o' => options.homes = Homes::Owned,
-                b'h' => options.homes = Homes::There,
-                b'H' => options.homes = Homes::Must,
-                b'O' => options.homes = Homes::Any,
-                b'u' => options.capitals = false,
-                b'U' => options.capitals = true,
-                b'C' => options.breaks = None,
-                b'/' => options.dash = "-/",
-                b'c' => {
-                    let rest = letters.get(i + 1..).unwrap_or_default();
-                    let value = if rest.is_empty() { args.next().unwrap_or_default() } else { rest };
-                    options.breaks = Some(*value.first().ok_or_else(|| Fatal::usage(USAGE))?);
-                    break;
-                }
-                _ => return Err(Fatal::usage(USAGE)),
-            }
+    let mut given = Getopt::new(args, b"/ohHOuUC", b"c");
+    for option in given.by_ref() {
+        match option {
+            Opt::Plain(b'o') => options.homes = Homes::Owned,
+            Opt::Plain(b'h') => options.homes = Homes::There,
+            Opt::Plain(b'H') => options.homes = Homes::Must,
+            Opt::Plain(b'O') => options.homes = Homes::Any,
+            Opt::Plain(b'u') => options.capitals = false,
+            Opt::Plain(b'U') => options.capitals = true,
+            Opt::Plain(b'C') => options.breaks = None,
+            Opt::Plain(b'/') => options.dash = "-/",
+            Opt::With(_, sign) => options.breaks = Some(*sign.as_bytes().first().ok_or_else(|| Fatal::usage(USAGE))?),
+            _ => return Err(Fatal::usage(USAGE)),
         }
+    }
+    if !given.rest().is_empty() {
+        return Err(Fatal::usage(USAGE));
     }
     Ok(options)
 }
@@ -132,11 +129,8 @@ fn put(out: &mut Vec<u8>, options: &Options, name: &[u8], account: &[u8], before
 
 /// The lines of a file in users/; `None` without one.
 fn users_file(home: &Path, name: &str) -> Result<Option<Vec<Vec<u8>>>, Fatal> {
-    match std::fs::read(home.join("users").join(name)) {
-        Ok(bytes) => Ok(Some(classic::list(&bytes).map(|(_, line)| line.to_vec()).collect())),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Fatal::unable(&format!("read users/{name}"), &e)),
-    }
+    let bytes = read_if_there(&home.join("users").join(name)).map_err(|e| Fatal::unable(&format!("read users/{name}"), &e))?;
+    Ok(bytes.map(|bytes| classic::list(&bytes).map(|(_, line)| line.to_vec()).collect()))
 }
 
 /// Who gets mail under which names instead of the account's.

@@ -4,9 +4,10 @@
 
 use crate::hand_over::{Unserved, hand_over};
 use crate::spool::Spool;
+use crate::wait::ready;
 use postino_local::drop_file::{DropError, leave};
 use postino_local::inject::{CHUNK_BYTES_MAX, DROP_PATH, ENVELOPE_BYTES_MAX, EnvelopeError, RawEnvelope};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -29,8 +30,6 @@ mod code {
     pub(super) const QUEUE: i32 = 62;
     /// A file cannot be made in it.
     pub(super) const CREATE: i32 = 63;
-    /// A bug of ours.
-    pub(super) const BUG: i32 = 81;
 }
 
 /// The program; returns the exit code.
@@ -65,24 +64,11 @@ pub(crate) fn leave_for_later(home: &Path, envelope: &[u8], mut body: Spool) -> 
     })
 }
 
-fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<(), i32> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(code::TIMEOUT);
-        }
-        let timeout = Timespec::try_from(left).map_err(|_| code::BUG)?;
-        match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) | Err(Errno::INTR) => {}
-            Ok(_) => return Ok(()),
-            Err(_) => return Err(code::READ),
-        }
-    }
-}
-
 fn read_some(fd: BorrowedFd<'_>, buffer: &mut [u8], deadline: Instant) -> Result<usize, i32> {
     loop {
-        wait_readable(fd, deadline)?;
+        if !ready(fd, PollFlags::IN, deadline).map_err(|_| code::READ)? {
+            return Err(code::TIMEOUT);
+        }
         match rustix::io::read(fd, &mut *buffer) {
             Err(Errno::INTR | Errno::AGAIN) => {}
             other => return other.map_err(|_| code::READ),

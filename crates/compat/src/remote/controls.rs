@@ -1,9 +1,9 @@
 //! qmail-remote's control files. Called by `remote`; reads only the five files that it needs, never writes one.
 
+use crate::home::read_if_there;
 use crate::masquerade;
 use postino_control::classic;
 use postino_control::masquerade::Masquerade;
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -40,24 +40,23 @@ impl Controls {
     /// Reads them; an error also when there is neither helohost nor me.
     pub(crate) fn read(home: &Path) -> io::Result<Self> {
         let control = home.join("control");
-        let helo = match file(&control, "helohost")? {
+        let helo = match read_if_there(&control.join("helohost"))? {
             Some(bytes) => bytes,
-            None => file(&control, "me")?.ok_or(io::ErrorKind::NotFound)?,
+            None => read_if_there(&control.join("me"))?.ok_or(io::ErrorKind::NotFound)?,
         };
         Ok(Self {
             helo: classic::line(&helo).to_vec(),
             connect: seconds(&control, "timeoutconnect", CONNECT_S)?,
             remote: seconds(&control, "timeoutremote", REMOTE_S)?,
             masquerade: masquerade::read(home)?,
-            routes: file(&control, "smtproutes")?.unwrap_or_default(),
+            routes: read_if_there(&control.join("smtproutes"))?.unwrap_or_default(),
         })
     }
 
     /// The route of smtproutes for `host`: the whole host, then each suffix that begins with a dot, then the empty key. `None` for MX.
     pub(crate) fn relay(&self, host: &[u8]) -> Option<Relay> {
         let host = host.to_ascii_lowercase();
-        let dots = (1..host.len()).filter(|&i| host.get(i) == Some(&b'.'));
-        let mut keys = std::iter::once(0).chain(dots).chain([host.len()]).filter_map(|i| host.get(i..));
+        let mut keys = classic::host_keys(&host).chain(std::iter::once(b"".as_slice()));
         keys.find_map(|key| self.value(key)).and_then(relay)
     }
 
@@ -81,16 +80,8 @@ fn relay(value: &[u8]) -> Option<Relay> {
 }
 
 fn seconds(control: &Path, name: &str, default: u64) -> io::Result<Duration> {
-    let given = file(control, name)?.and_then(|bytes| classic::number(&bytes));
+    let given = read_if_there(&control.join(name))?.and_then(|bytes| classic::number(&bytes));
     Ok(Duration::from_secs(given.unwrap_or(default).clamp(1, WAIT_S_MAX)))
-}
-
-fn file(control: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(control.join(name)) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! maildirserial's bounce (the form of RFC 1894's elder, QSBMF). Called by maildirserial; never removes the message.
 
 use super::scan;
+use crate::home::read_if_there;
 use crate::qq::Qq;
 use postino_control::classic;
 use postino_local::error_text::error_text;
@@ -79,11 +80,8 @@ fn copy(rest: &mut impl Read, qq: &mut Qq) -> io::Result<()> {
 }
 
 fn control(home: &Path, name: &str, default: &str) -> io::Result<String> {
-    match std::fs::read(home.join("control").join(name)) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(classic::line(&bytes)).into_owned()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(default.to_owned()),
-        Err(error) => Err(error),
-    }
+    let found = read_if_there(&home.join("control").join(name))?;
+    Ok(found.map_or_else(|| default.to_owned(), |bytes| String::from_utf8_lossy(classic::line(&bytes)).into_owned()))
 }
 
 fn now() -> Time {

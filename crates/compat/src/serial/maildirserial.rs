@@ -5,6 +5,7 @@ use super::bounce::{self, Bounced};
 use super::client::{self, Answer};
 use super::{log, scan};
 use crate::fatal::{self, Fatal};
+use crate::getopt::{Getopt, Opt};
 use crate::{home, maildir};
 use postino_local::error_text::error_text;
 use postino_types::exit;
@@ -41,27 +42,19 @@ struct Job {
 impl Job {
     fn of(args: &[OsString]) -> Result<Self, Fatal> {
         let usage = || Fatal::usage(USAGE);
-        let (mut bounces, mut lifetime, mut rest) = (false, None, args);
-        while let Some((word, after)) = rest.split_first().filter(|(word, _)| word.len() > 1 && word.as_bytes().starts_with(b"-")) {
-            rest = after;
-            match word.as_bytes() {
-                b"--" => break,
-                b"-b" => bounces = true,
-                [b'-', b't', joined @ ..] => {
-                    let value = if joined.is_empty() {
-                        let (value, after) = rest.split_first().ok_or_else(usage)?;
-                        rest = after;
-                        value.as_bytes()
-                    } else {
-                        joined
-                    };
-                    let seconds = postino_control::classic::number(value).ok_or_else(usage)?;
+        let (mut bounces, mut lifetime) = (false, None);
+        let mut options = Getopt::new(args, b"b", b"t");
+        for option in options.by_ref() {
+            match option {
+                Opt::Plain(_) => bounces = true,
+                Opt::With(_, value) => {
+                    let seconds = postino_control::classic::number(value.as_bytes()).ok_or_else(usage)?;
                     lifetime = Some(Duration::from_secs(seconds));
                 }
-                _ => return Err(usage()),
+                Opt::Bad => return Err(usage()),
             }
         }
-        let [dir, prefix, client @ ..] = rest else { return Err(usage()) };
+        let [dir, prefix, client @ ..] = options.rest() else { return Err(usage()) };
         if client.is_empty() {
             return Err(usage());
         }

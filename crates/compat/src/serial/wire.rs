@@ -1,18 +1,20 @@
 //! What serialsmtp and serialqmtp have in common: the connection on descriptors 6 and 7, and the form of a result. Knows no protocol.
 
 use crate::fatal::Fatal;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use crate::wait::ready;
+use rustix::event::PollFlags;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
 
 /// Where UCSPI clients have the connection.
 const READ_FD: i32 = 6;
 const WRITE_FD: i32 = 7;
-/// How long each read or write may take, seconds.
-const WAIT_S: i64 = 1200;
+/// How long each read or write may take.
+const WAIT: Duration = Duration::from_secs(1200);
 
 /// Both directions.
 pub(super) fn inherited() -> Result<(BufReader<Timed>, BufWriter<Timed>), Fatal> {
@@ -39,11 +41,7 @@ impl Timed {
     }
 
     fn wait(&self, flags: PollFlags) -> io::Result<()> {
-        let limit = Timespec { tv_sec: WAIT_S, tv_nsec: 0 };
-        match rustix::event::poll(&mut [PollFd::new(&self.0, flags)], Some(&limit))? {
-            0 => Err(io::ErrorKind::TimedOut.into()),
-            _ => Ok(()),
-        }
+        if ready(&self.0, flags, Instant::now() + WAIT)? { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The client on descriptors 0 and 1: buffered, each wait bounded by poll. Output goes out when the next input has to be waited for, so that
 //! pipelined commands are answered in one packet. Used by the sessions; knows no protocol.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::wait::ready;
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -106,13 +107,8 @@ fn retry(
 ) -> Result<usize, Gone> {
     let deadline = Instant::now() + timeout;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).map_err(|_| Gone::Closed)?;
-        match poll(&mut [PollFd::from_borrowed_fd(fd, wanted)], Some(&left)) {
-            Ok(0) => return Err(Gone::Timeout),
-            Err(Errno::INTR) => continue,
-            Err(_) => return Err(Gone::Closed),
-            Ok(_) => {}
+        if !ready(fd, wanted, deadline).map_err(|_| Gone::Closed)? {
+            return Err(Gone::Timeout);
         }
         match act() {
             Err(Errno::INTR | Errno::AGAIN) => {}

@@ -2,6 +2,7 @@
 //! at need: the process lives for one session.
 
 use super::peer::{Peer, environment};
+use crate::home::{if_there, read_if_there};
 use postino_control::cdb::{Cdb, CdbError};
 use postino_control::classic;
 use std::fs::File;
@@ -36,14 +37,14 @@ impl Settings {
     /// An error when there is no greeting, or a file is there and cannot be read.
     pub(super) fn read(home: &Path) -> io::Result<Self> {
         let control = home.join("control");
-        let file = |name: &str| found(std::fs::read(control.join(name)));
+        let file = |name: &str| read_if_there(&control.join(name));
         let me = file("me")?.map(|bytes| classic::line(&bytes).to_vec());
         let line = |name: &str| Ok::<_, io::Error>(file(name)?.map(|bytes| classic::line(&bytes).to_vec()).or_else(|| me.clone()));
         let seconds = file("timeoutsmtpd")?.and_then(|bytes| classic::number(&bytes)).unwrap_or(1200);
         let databytes = file("databytes")?.and_then(|bytes| classic::number(&bytes)).unwrap_or(0);
         let own_databytes = environment("DATABYTES").map(|bytes| classic::number(&bytes).unwrap_or(0));
         let hosts = match file("rcpthosts")? {
-            Some(list) => Some(Hosts { list, more: found(File::open(control.join("morercpthosts.cdb")))? }),
+            Some(list) => Some(Hosts { list, more: if_there(File::open(control.join("morercpthosts.cdb")))? }),
             None => None,
         };
         Ok(Self {
@@ -69,8 +70,7 @@ impl Settings {
         let Some(hosts) = &self.hosts else { return Ok(true) };
         let Some(at) = recipient.iter().rposition(|&b| b == b'@') else { return Ok(true) };
         let host = recipient.get(at + 1..).unwrap_or_default().to_ascii_lowercase();
-        let dots = host.iter().enumerate().filter(|(i, b)| *i > 0 && **b == b'.').map(|(i, _)| i);
-        let names: Vec<&[u8]> = std::iter::once(0).chain(dots).filter_map(|i| host.get(i..)).collect();
+        let names: Vec<&[u8]> = classic::host_keys(&host).collect();
         if names.iter().any(|name| lists(&hosts.list, name)) {
             return Ok(true);
         }
@@ -82,14 +82,6 @@ impl Settings {
             }
         }
         Ok(false)
-    }
-}
-
-fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
     }
 }
 

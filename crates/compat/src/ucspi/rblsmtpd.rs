@@ -4,9 +4,10 @@
 use crate::dns::{DnsError, Resolver, reverse_labels};
 use crate::fatal::{self, Fatal};
 use crate::getopt::{Getopt, Opt};
+use crate::wait::ready;
 use postino_local::error_text::error_text;
 use postino_types::exit;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -224,9 +225,7 @@ fn converse(refusal: &[u8], timeout: Duration) -> io::Result<()> {
 /// Reads what comes before `end`; 0 at the end of either.
 fn read_until(buffer: &mut [u8], end: Instant) -> io::Result<usize> {
     let stdin = rustix::stdio::stdin();
-    let left = end.saturating_duration_since(Instant::now());
-    let wait = Timespec::try_from(left).map_err(io::Error::other)?;
-    if poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&wait))? == 0 {
+    if !ready(stdin, PollFlags::IN, end)? {
         return Ok(0);
     }
     Ok(rustix::io::read(stdin, buffer)?)

@@ -6,8 +6,9 @@ use super::server_options::{Verbosity, number, port_number};
 use crate::dns::{DnsError, Resolver};
 use crate::fatal::Fatal;
 use crate::getopt::{Getopt, Opt};
+use crate::wait::ready;
 use postino_local::error_text::error_text;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::ffi::{OsStr, OsString};
@@ -186,16 +187,10 @@ impl Client {
 }
 
 fn await_connection(socket: &OwnedFd, timeout: Duration) -> io::Result<()> {
-    let end = Instant::now() + timeout;
-    loop {
-        let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&left)) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Err(Errno::INTR) => {}
-            Ok(_) => return Ok(sockopt::socket_error(socket)??),
-            Err(e) => return Err(e.into()),
-        }
+    if !ready(socket, PollFlags::OUT, Instant::now() + timeout)? {
+        return Err(io::ErrorKind::TimedOut.into());
     }
+    Ok(sockopt::socket_error(socket)??)
 }
 
 /// `x` or `x+y`, seconds.
