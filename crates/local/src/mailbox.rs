@@ -240,7 +240,7 @@ async fn forwarded(case: &Case<'_>, to: &[Address], step: &Address, uid: u32) ->
             let recipients = to.iter().map(|address| make_recipient(case.config, address)).collect();
             let forward = Forward { sender: case.sender.clone(), recipients, prepend: own, uid };
             let detail = format!("did 0+{}+0\n", to.len());
-            DeliveryOutcome::Delivered { detail, forwards: vec![forward], relayed: false }
+            DeliveryOutcome::Delivered { detail: detail.into(), forwards: vec![forward], relayed: false }
         }
     }
 }

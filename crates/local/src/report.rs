@@ -5,7 +5,7 @@ use postino_message::delivered_to::delivered_to;
 use postino_policy::make_recipient;
 use postino_ports::spawn::ChildReport;
 use postino_types::outcome::Forward;
-use postino_types::{Address, DeliveryOutcome, EnhancedStatus, PermStatus, ReversePath, TempStatus, exit, status};
+use postino_types::{Address, DeliveryOutcome, EnhancedStatus, PermStatus, ReportText, ReversePath, TempStatus, exit, status};
 
 /// Longest report, bytes; beyond it the text is cut and says so.
 const TEXT_BYTES_MAX: usize = 3000;
@@ -20,8 +20,8 @@ pub fn outcome(report: ChildReport, config: &Config, routed: &Address) -> Delive
             Ok(forwards) => DeliveryOutcome::Delivered { detail, forwards, relayed: false },
             Err(status) => DeliveryOutcome::failed(status, "Unable to forward message: envelope address too long for qq (#5.1.3).\n"),
         },
-        code if is_temporary(code) => DeliveryOutcome::deferred(temporary(&detail), detail),
-        _ => DeliveryOutcome::failed(permanent(&detail), detail),
+        code if is_temporary(code) => DeliveryOutcome::deferred(temporary(&detail.to_text()), detail),
+        _ => DeliveryOutcome::failed(permanent(&detail.to_text()), detail),
     }
 }
 
@@ -30,13 +30,13 @@ fn is_temporary(code: i32) -> bool {
     matches!(code, exit::SOFT | 71 | 74 | 75 | 112..=121)
 }
 
-fn text(bytes: &[u8]) -> String {
+fn text(bytes: &[u8]) -> ReportText {
     let bytes = bytes.split(|&b| b == 0).next().unwrap_or_default();
     if bytes.len() <= TEXT_BYTES_MAX {
-        return String::from_utf8_lossy(bytes).into_owned();
+        return bytes.into();
     }
     let kept = bytes.get(..TEXT_BYTES_MAX - TOO_LONG.len() - 3).unwrap_or_default();
-    String::from_utf8_lossy(&[kept, TOO_LONG].concat()).into_owned()
+    [kept, TOO_LONG].concat().into()
 }
 
 fn forwards(report: &ChildReport, config: &Config, routed: &Address) -> Result<Vec<Forward>, PermStatus> {
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(ended(100, b"out\nerr\na\0b"), DeliveryOutcome::failed(PermStatus::SYSTEM, "out\nerr\na"));
         let DeliveryOutcome::Failed { detail, .. } = ended(100, &[b'x'; 9000]) else { panic!("not failed") };
         assert_eq!(detail.len(), 2997);
-        assert!(detail.ends_with("x\nError report too long, sorry.\n"));
+        assert!(detail.as_bytes().ends_with(b"x\nError report too long, sorry.\n"));
     }
 
     #[test]

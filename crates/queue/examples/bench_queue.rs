@@ -67,7 +67,7 @@ fn dispatch(queue: Arc<QueueStore>, settled: Arc<AtomicU64>, clock: Arc<dyn Cloc
                     let _permit = permit;
                     let body = queue.open(entry.id).await.expect("readable").expect("there");
                     assert_eq!(body.len(), entry.body_bytes);
-                    let state = RecipientState::Delivered { at: clock.now(), detail: "did 1+0+0\n".to_owned() };
+                    let state = RecipientState::Delivered { at: clock.now(), detail: "did 1+0+0\n".into() };
                     let settlement = Settlement { id: entry.id, changes: vec![(0, state)], new: Vec::new(), release: Some(clock.now()) };
                     let done = queue.settle(settlement).await.expect("settled");
                     settled.fetch_add(u64::from(done.finished), Ordering::Relaxed);

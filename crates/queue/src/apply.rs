@@ -8,7 +8,7 @@ use crate::shared::locked;
 use crate::writer::{Answer, Op, Prepared, PreparedBody, SettleOp, Writer};
 use postino_ports::queue::{AdminAction, NewEntry, QueueEntry, SettleError, Settled};
 use postino_types::outcome::DETAIL_BYTES_MAX;
-use postino_types::{QueueId, RecipientState, Time, printable};
+use postino_types::{QueueId, RecipientState, ReportText, Time};
 use rusqlite::{OptionalExtension, params};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -301,7 +301,7 @@ impl Filling<'_> {
 
 /// Reports are kept short, whoever wrote them.
 fn capped(state: &RecipientState) -> RecipientState {
-    let cut = |text: &String| printable::cut(text, DETAIL_BYTES_MAX).to_owned();
+    let cut = |text: &ReportText| text.cut(DETAIL_BYTES_MAX);
     match state {
         RecipientState::Pending { attempts, last, delay_told } => RecipientState::Pending {
             attempts: *attempts,

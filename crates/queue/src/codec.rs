@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use postino_types::{
-    Address, BodyKind, Channel, DsnWish, Envelope, Notify, Orcpt, Origin, PeerInfo, PermStatus, QueueId, Recipient, RecipientState, Ret,
-    ReversePath, Routed, TempStatus, Time,
+    Address, BodyKind, Channel, DsnWish, Envelope, Notify, Orcpt, Origin, PeerInfo, PermStatus, QueueId, Recipient, RecipientState,
+    ReportText, Ret, ReversePath, Routed, TempStatus, Time,
 };
 
 /// The only version so far; a reader refuses others.
@@ -242,15 +242,18 @@ fn state(r: &mut Reader<'_>) -> Result<RecipientState, Damaged> {
         0 if tag == 0 => RecipientState::fresh(),
         1 if tag & 0xc0 == 0 => {
             let attempts = r.u16("attempts")?;
-            let last =
-                if tag & 0x10 == 0 { None } else { Some((TempStatus::new(r.u16("subject")?, r.u16("detail")?), r.text("last answer")?)) };
+            let last = if tag & 0x10 == 0 {
+                None
+            } else {
+                Some((TempStatus::new(r.u16("subject")?, r.u16("detail")?), ReportText::from(r.bytes("last answer")?)))
+            };
             RecipientState::Pending { attempts, last, delay_told: tag & 0x20 != 0 }
         }
-        2 if tag == 2 => RecipientState::Delivered { at: Time(r.i64("at")?), detail: r.text("detail")? },
+        2 if tag == 2 => RecipientState::Delivered { at: Time(r.i64("at")?), detail: ReportText::from(r.bytes("detail")?) },
         3 if tag == 3 => RecipientState::Failed {
             at: Time(r.i64("at")?),
             status: PermStatus::new(r.u16("subject")?, r.u16("detail")?),
-            detail: r.text("detail")?,
+            detail: ReportText::from(r.bytes("detail")?),
         },
         _ => return Err(Damaged("state")),
     })

@@ -2,7 +2,7 @@
 //! destination is probed. Used by the loop with monotonic times; starts nothing, knows no host, writes nothing.
 
 use crate::flight::Seed;
-use postino_types::{QueueId, TempStatus};
+use postino_types::{QueueId, ReportText, TempStatus};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(crate) enum Admission {
     /// Not before this moment.
     Busy(Duration),
     /// The destination is dead; not before this moment. What the last attempt said.
-    Dead(Duration, TempStatus, String),
+    Dead(Duration, TempStatus, ReportText),
 }
 
 /// What a delivery is for its destination.
@@ -54,7 +54,7 @@ pub(crate) enum Meeting {
     /// It answered, whatever it said.
     Reached,
     /// It did not (4.4.x, or the remote side asked for a pause until the given moment).
-    Unreachable(TempStatus, String, Option<Duration>),
+    Unreachable(TempStatus, ReportText, Option<Duration>),
 }
 
 /// Deliveries that a destination lets go.
@@ -85,7 +85,7 @@ struct Pause {
     length: Duration,
     probing: bool,
     status: TempStatus,
-    detail: String,
+    detail: ReportText,
 }
 
 /// All destinations.
@@ -176,7 +176,7 @@ impl Destinations {
     }
 
     /// The pause of a destination and what it said last, if it counts as dead.
-    pub(crate) fn pause(&self, key: &str, id: QueueId) -> Option<(Duration, TempStatus, String)> {
+    pub(crate) fn pause(&self, key: &str, id: QueueId) -> Option<(Duration, TempStatus, ReportText)> {
         let pause = self.known.get(key)?.pause.as_ref()?;
         Some((pause.until + spread(id, pause.length), pause.status, pause.detail.clone()))
     }
@@ -207,7 +207,7 @@ impl Destination {
         self.occupied > 0 || !self.waiting.is_empty() || self.pause.as_ref().is_some_and(|p| p.until > now)
     }
 
-    fn pause_for(&mut self, role: Role, now: Duration, not_before: Option<Duration>, said: (TempStatus, String)) {
+    fn pause_for(&mut self, role: Role, now: Duration, not_before: Option<Duration>, said: (TempStatus, ReportText)) {
         let before = self.pause.take();
         let length = match (&before, role) {
             (Some(pause), Role::Probe) => (pause.length * 2).min(PAUSE_MAX),

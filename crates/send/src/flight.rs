@@ -135,10 +135,7 @@ impl Flight {
     pub(crate) fn judge(&self, outcome: DeliveryOutcome) -> DeliveryOutcome {
         match (self.life, outcome) {
             (Life::Dying, DeliveryOutcome::Deferred { status, mut detail, .. }) => {
-                if !detail.is_empty() && !detail.ends_with('\n') {
-                    detail.push('\n');
-                }
-                detail.push_str(DYING_TEXT);
+                detail.push_line(DYING_TEXT);
                 DeliveryOutcome::Failed { status: status.give_up(), detail }
             }
             (_, outcome) => outcome,

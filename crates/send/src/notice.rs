@@ -15,7 +15,8 @@ use postino_ports::body::Body;
 use postino_ports::event::Event;
 use postino_ports::queue::{BodyWriter, NewBody, NewEntry, NewMessage, SettleError};
 use postino_types::{
-    Address, BodyKind, Channel, DeliveryOutcome, DsnWish, EnhancedStatus, Envelope, Origin, Recipient, RecipientState, Ret, ReversePath,
+    Address, BodyKind, Channel, DeliveryOutcome, DsnWish, EnhancedStatus, Envelope, Origin, Recipient, RecipientState, ReportText, Ret,
+    ReversePath,
 };
 
 /// RFC 3461 leaves the delay to us; four hours is what users are used to.
@@ -44,11 +45,11 @@ struct Line {
     address: Address,
     action: Action,
     status: EnhancedStatus,
-    text: String,
+    text: ReportText,
 }
 
 /// What is told of a recipient: what happened, its code, its report.
-type Fact = (Action, EnhancedStatus, String);
+type Fact = (Action, EnhancedStatus, ReportText);
 
 /// Makes the notices that a plan calls for.
 pub(crate) async fn make(context: &Context, plan: &Plan, tries: u32) -> Result<Notices, SettleError> {
@@ -121,17 +122,17 @@ fn success(plan: &Plan, ended: &Ended) -> Option<Fact> {
     if !recipient.notify.success {
         return None;
     }
-    let done = |action, text: &str| Some((action, EnhancedStatus { class: 2, subject: 0, detail: 0 }, text.to_owned()));
+    let done = |action, text: ReportText| Some((action, EnhancedStatus { class: 2, subject: 0, detail: 0 }, text));
     let handed_on: Vec<&Recipient> = forwards.iter().flat_map(|f| &f.recipients).collect();
     if !handed_on.is_empty() {
         // Those who carry the wish on will be told about themselves.
         let carried = handed_on.iter().all(|r| r.notify.success);
         let action = if handed_on.len() > 1 { Action::Expanded } else { Action::Relayed };
-        return if carried { None } else { done(action, "handed on to another address\n") };
+        return if carried { None } else { done(action, "handed on to another address\n".into()) };
     }
     match (recipient.routed.channel, relayed) {
-        (Channel::Local, _) => done(Action::Delivered, "delivered\n"),
-        (Channel::Remote, true) => done(Action::Relayed, detail),
+        (Channel::Local, _) => done(Action::Delivered, "delivered\n".into()),
+        (Channel::Remote, true) => done(Action::Relayed, detail.clone()),
         // The next host took over the duty to tell.
         (Channel::Remote, false) => None,
     }
@@ -146,7 +147,7 @@ fn untold(plan: &Plan, config: &Config) -> Vec<Line> {
     for (index, (state, recipient)) in plan.entry.states.iter().zip(&plan.entry.envelope.recipients).enumerate() {
         let RecipientState::Failed { at, status, detail } = state else { continue };
         let Some(text) = detail.strip_prefix(UNTOLD).filter(|_| recipient.notify.wants_failure()) else { continue };
-        let fact = (Action::Failed, status.enhanced(), text.to_owned());
+        let fact = (Action::Failed, status.enhanced(), text);
         found.push((*at, line(config, index, recipient, fact)));
     }
     found.sort_by_key(|(at, _)| at.0);
@@ -292,7 +293,7 @@ fn reported<'a>(plan: &'a Plan, line: &'a Line) -> Reported<'a> {
         original: plan.entry.envelope.recipients.get(line.index).and_then(|r| r.original.as_ref()),
         action: line.action,
         status: line.status,
-        text: &line.text,
+        text: line.text.as_bytes(),
         last_attempt: Some(plan.now),
     }
 }

@@ -7,8 +7,7 @@ use crate::{forward, notice};
 use postino_ports::event::Event;
 use postino_ports::queue::{NewMessage, QueueEntry, SettleError, Settlement};
 use postino_types::outcome::DETAIL_BYTES_MAX;
-use postino_types::printable::cut;
-use postino_types::{DeliveryOutcome, QueueId, RecipientState, Time};
+use postino_types::{DeliveryOutcome, QueueId, RecipientState, ReportText, Time};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -39,7 +38,7 @@ pub(crate) enum Telling {
 }
 
 /// Begins the report of a failure that nobody was told of yet. Part of the state, so that it survives a restart and a change of the profile.
-pub(crate) const UNTOLD: char = '\u{1}';
+pub(crate) const UNTOLD: &str = "\u{1}";
 
 /// What is to be recorded.
 pub(crate) struct Plan {
@@ -140,12 +139,14 @@ fn forwards(context: &Context, plan: &Plan) -> Vec<NewMessage> {
 impl Plan {
     /// The recipient's state when this plan is recorded.
     fn state_after(&self, ended: &Ended) -> RecipientState {
-        let keep = |detail: &str| cut(detail, DETAIL_BYTES_MAX).to_owned();
+        let keep = |detail: &ReportText| detail.cut(DETAIL_BYTES_MAX);
         match &ended.outcome {
             DeliveryOutcome::Delivered { detail, .. } => RecipientState::Delivered { at: self.now, detail: keep(detail) },
-            DeliveryOutcome::Failed { status, detail } if self.telling == Telling::AtTheEnd => {
-                RecipientState::Failed { at: self.now, status: *status, detail: format!("{UNTOLD}{}", keep(detail)) }
-            }
+            DeliveryOutcome::Failed { status, detail } if self.telling == Telling::AtTheEnd => RecipientState::Failed {
+                at: self.now,
+                status: *status,
+                detail: [UNTOLD.as_bytes(), keep(detail).as_bytes()].concat().into(),
+            },
             DeliveryOutcome::Failed { status, detail } => RecipientState::Failed { at: self.now, status: *status, detail: keep(detail) },
             DeliveryOutcome::Deferred { status, detail, .. } => {
                 let (before, told) = self.before(ended.index);

@@ -171,7 +171,7 @@ pub(crate) fn entry_json(entry: &QueueEntry, holder: &Holder) -> Value {
                 RecipientState::Pending { attempts, last, .. } => {
                     ("pending", *attempts, last.as_ref().map(|(status, detail)| format!("{status} {detail}")))
                 }
-                RecipientState::Delivered { detail, .. } => ("delivered", 0, Some(detail.clone())),
+                RecipientState::Delivered { detail, .. } => ("delivered", 0, Some(detail.to_string())),
                 RecipientState::Failed { status, detail, .. } => ("failed", 0, Some(format!("{status} {detail}"))),
             };
             let link = holder(recipient).filter(|_| word == "pending");

@@ -6,7 +6,7 @@ use crate::metrics::Metrics;
 use postino_control::resolved::Log;
 use postino_ports::event::{Event, Events};
 use postino_types::printable::report;
-use postino_types::{Channel, DeliveryOutcome};
+use postino_types::{Channel, DeliveryOutcome, ReportText};
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ impl EventSink {
     }
 }
 
-fn outcome_words(outcome: &DeliveryOutcome) -> (&'static str, &str) {
+fn outcome_words(outcome: &DeliveryOutcome) -> (&'static str, &ReportText) {
     match outcome {
         DeliveryOutcome::Delivered { detail, .. } => ("success", detail),
         DeliveryOutcome::Deferred { detail, .. } => ("deferral", detail),
@@ -135,6 +135,6 @@ fn trace(event: &Event<'_>) {
 
 fn trace_delivery(number: u64, id: u64, recipient: &str, outcome: &DeliveryOutcome, millis: u64) {
     let (word, detail) = outcome_words(outcome);
-    let detail = report(postino_types::printable::cut(detail, 500).as_bytes());
+    let detail = report(detail.cut(500).as_bytes());
     tracing::info!(id, delivery = number, recipient, result = word, detail, millis, "delivery ended");
 }

@@ -69,7 +69,6 @@ impl Verdict {
     }
 
     fn with(self, text: &[u8]) -> DeliveryOutcome {
-        let text = String::from_utf8_lossy(text);
         match self {
             // No status of connection trouble: qmail's schedule is the message's, not the host's.
             Self::Deferred => DeliveryOutcome::deferred(TempStatus::SYSTEM, text),
@@ -111,9 +110,9 @@ mod tests {
 
     fn of(exit: i32, text: &[u8]) -> (char, String) {
         match outcome(&ChildReport { exit, text: text.to_vec(), forwards: Vec::new(), uid: 1 }) {
-            DeliveryOutcome::Delivered { detail, .. } => ('K', detail),
-            DeliveryOutcome::Deferred { detail, .. } => ('Z', detail),
-            DeliveryOutcome::Failed { detail, .. } => ('D', detail),
+            DeliveryOutcome::Delivered { detail, .. } => ('K', detail.to_string()),
+            DeliveryOutcome::Deferred { detail, .. } => ('Z', detail.to_string()),
+            DeliveryOutcome::Failed { detail, .. } => ('D', detail.to_string()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The envelope: who sent, who receives, with which wishes (RFC 5321 2.3.1, RFC 3461), and the state of each recipient in the queue.
 
 use crate::address::{Address, ReversePath};
+use crate::report_text::ReportText;
 use crate::status::{PermStatus, TempStatus};
 use crate::time::Time;
 
@@ -160,7 +161,7 @@ pub enum RecipientState {
         /// Attempts so far.
         attempts: u16,
         /// Last temporary answer, if any.
-        last: Option<(TempStatus, String)>,
+        last: Option<(TempStatus, ReportText)>,
         /// A delay notice was sent.
         delay_told: bool,
     },
@@ -168,8 +169,8 @@ pub enum RecipientState {
     Delivered {
         /// When.
         at: Time,
-        /// Report, printable, capped.
-        detail: String,
+        /// Report, capped.
+        detail: ReportText,
     },
     /// Given up.
     Failed {
@@ -178,7 +179,7 @@ pub enum RecipientState {
         /// Code.
         status: PermStatus,
         /// Report for the bounce, capped.
-        detail: String,
+        detail: ReportText,
     },
 }
 

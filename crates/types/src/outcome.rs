@@ -2,6 +2,7 @@
 
 use crate::ReversePath;
 use crate::envelope::Recipient;
+use crate::report_text::ReportText;
 use crate::status::{PermStatus, TempStatus};
 use crate::time::Time;
 
@@ -24,7 +25,7 @@ pub enum DeliveryOutcome {
     /// The next holder has it on stable storage.
     Delivered {
         /// Report as qmail logs it (`did 1+0+0\n`), capped.
-        detail: String,
+        detail: ReportText,
         /// New messages that this delivery caused.
         forwards: Vec<Forward>,
         /// RFC 3464 action for a success report: true when only relayed to a host without DSN.
@@ -35,7 +36,7 @@ pub enum DeliveryOutcome {
         /// Code.
         status: TempStatus,
         /// Report, capped.
-        detail: String,
+        detail: ReportText,
         /// Not before this time, if the next holder said so.
         not_before: Option<Time>,
     },
@@ -44,7 +45,7 @@ pub enum DeliveryOutcome {
         /// Code.
         status: PermStatus,
         /// Report, capped.
-        detail: String,
+        detail: ReportText,
     },
 }
 
@@ -54,17 +55,17 @@ pub const DETAIL_BYTES_MAX: usize = 5000;
 impl DeliveryOutcome {
     /// A plain success.
     #[must_use]
-    pub fn delivered(detail: impl Into<String>) -> Self {
+    pub fn delivered(detail: impl Into<ReportText>) -> Self {
         Self::Delivered { detail: detail.into(), forwards: Vec::new(), relayed: false }
     }
     /// A deferral.
     #[must_use]
-    pub fn deferred(status: TempStatus, detail: impl Into<String>) -> Self {
+    pub fn deferred(status: TempStatus, detail: impl Into<ReportText>) -> Self {
         Self::Deferred { status, detail: detail.into(), not_before: None }
     }
     /// A failure.
     #[must_use]
-    pub fn failed(status: PermStatus, detail: impl Into<String>) -> Self {
+    pub fn failed(status: PermStatus, detail: impl Into<ReportText>) -> Self {
         Self::Failed { status, detail: detail.into() }
     }
 }

@@ -58,7 +58,7 @@ pub struct Reported<'a> {
     /// Status code; 2.x.x, 4.x.x or 5.x.x as `action` asks.
     pub status: EnhancedStatus,
     /// The delivery's report, as it came.
-    pub text: &'a str,
+    pub text: &'a [u8],
     /// Time of the last attempt, when known.
     pub last_attempt: Option<Time>,
 }

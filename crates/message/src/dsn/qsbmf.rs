@@ -73,7 +73,7 @@ fn paragraph(out: &mut Vec<u8>, reported: &Reported<'_>) {
     out.push(b'<');
     push_one_line(out, reported.address.as_bytes());
     out.extend_from_slice(b">:\n");
-    out.extend_from_slice(reported.text.as_bytes());
+    out.extend_from_slice(reported.text);
     if out.last() != Some(&b'\n') {
         out.push(b'\n');
     }

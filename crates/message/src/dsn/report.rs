@@ -164,7 +164,7 @@ impl Report<'_> {
         status_field(out, "Final-Recipient", &self.final_recipient(reported.address));
         status_field(out, "Action", reported.action.word());
         status_field(out, "Status", &reported.status.to_string());
-        let diagnosis = Diagnosis::of(reported.text);
+        let diagnosis = Diagnosis::of(&String::from_utf8_lossy(reported.text));
         if let Some(host) = diagnosis.remote {
             status_field(out, "Remote-MTA", &format!("dns; {host}"));
         }

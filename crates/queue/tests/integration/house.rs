@@ -116,11 +116,11 @@ pub(crate) fn seed_of(entry: &QueueEntry) -> u64 {
 }
 
 pub(crate) fn delivered() -> RecipientState {
-    RecipientState::Delivered { at: START, detail: "did 1+0+0\n".to_owned() }
+    RecipientState::Delivered { at: START, detail: "did 1+0+0\n".into() }
 }
 
 pub(crate) fn deferred(attempts: u16) -> RecipientState {
-    RecipientState::Pending { attempts, last: Some((TempStatus::NO_ANSWER, "not now".to_owned())), delay_told: false }
+    RecipientState::Pending { attempts, last: Some((TempStatus::NO_ANSWER, "not now".into())), delay_told: false }
 }
 
 pub(crate) fn settlement(id: QueueId, changes: Vec<(usize, RecipientState)>, release: Option<Time>) -> Settlement {

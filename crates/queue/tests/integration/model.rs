@@ -106,7 +106,7 @@ impl Model {
         let state = match fate {
             0 => delivered(),
             1 => deferred(1),
-            _ => RecipientState::Failed { at: Time(1), status: postino_types::PermStatus::LOOP, detail: "loop".to_owned() },
+            _ => RecipientState::Failed { at: Time(1), status: postino_types::PermStatus::LOOP, detail: "loop".into() },
         };
         let applies = known.states[index].is_pending();
         if applies {

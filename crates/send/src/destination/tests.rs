@@ -95,7 +95,7 @@ fn three_failures_in_a_row_kill_and_one_probe_at_a_time_revives() {
 fn a_named_moment_is_honoured_at_once() {
     let mut all = Destinations::default();
     ask(&mut all, 1, s(0));
-    all.ended("x", Role::Ordinary, Meeting::Unreachable(TempStatus::NO_ANSWER, String::new(), Some(s(500))), s(0), CAPS);
+    all.ended("x", Role::Ordinary, Meeting::Unreachable(TempStatus::NO_ANSWER, ReportText::default(), Some(s(500))), s(0), CAPS);
     assert!(matches!(ask(&mut all, 1, s(499)), Admission::Dead(until, ..) if until >= s(500)));
     assert_eq!(ask(&mut all, 1, s(500)), Admission::Start(Role::Probe));
 }

@@ -16,7 +16,7 @@ use postino_policy::retry;
 use postino_ports::event::Event;
 use postino_ports::queue::QueueEntry;
 use postino_types::printable::report;
-use postino_types::{Channel, DeliveryOutcome, Origin, PermStatus, QueueId, RecipientState, TempStatus};
+use postino_types::{Channel, DeliveryOutcome, Origin, PermStatus, QueueId, RecipientState, ReportText, TempStatus};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -197,7 +197,7 @@ impl Run {
 
     /// The destination is dead: its recipients are left alone, nothing is written. Only a message that gives up, or a delay that must be
     /// told, takes the destination's last word for an answer.
-    pub(super) fn spare(&mut self, id: QueueId, seed: &Seed, until: Duration, said: (TempStatus, String), moment: &Moment) {
+    pub(super) fn spare(&mut self, id: QueueId, seed: &Seed, until: Duration, said: (TempStatus, ReportText), moment: &Moment) {
         self.context.links.tried(id);
         let Some(flight) = self.flights.get_mut(&id) else { return };
         let age_s = moment.trusted.secs_since(self.remembered.birth(&flight.entry, moment));

@@ -269,7 +269,7 @@ async fn a_loop_of_forwards_ends_with_a_bounce() {
     config.server.limits.hops_max = 20;
     let house = House::open(config);
     let onward = forward("s@far.test", "joe@oracle.test", &house.config.get());
-    house.local.always(DeliveryOutcome::Delivered { detail: String::new(), forwards: vec![onward], relayed: false });
+    house.local.always(DeliveryOutcome::Delivered { detail: "".into(), forwards: vec![onward], relayed: false });
     house.send("s@far.test", &["joe@oracle.test"]);
     house.pass(60).await;
     let made = house.made();

@@ -8,7 +8,14 @@ fn address(text: &str) -> Address {
 }
 
 fn reported<'a>(address: &'a Address, text: &'a str) -> Reported<'a> {
-    Reported { address, original: None, action: Action::Failed, status: PermStatus::SYSTEM.enhanced(), text, last_attempt: None }
+    Reported {
+        address,
+        original: None,
+        action: Action::Failed,
+        status: PermStatus::SYSTEM.enhanced(),
+        text: text.as_bytes(),
+        last_attempt: None,
+    }
 }
 
 fn notice<'a>(kind: Kind, to: &'a Address, sender: &'a ReversePath, recipients: &'a [Reported<'a>]) -> Notice<'a> {

@@ -32,7 +32,7 @@ fn build(given: &Given, adjust: impl FnOnce(&mut Report<'_>), original: &str) ->
         original: Some(&given.orcpt),
         action: Action::Failed,
         status: PermStatus::NO_MAILBOX.enhanced(),
-        text: &given.text,
+        text: given.text.as_bytes(),
         last_attempt: Some(Time::from_secs(60)),
     }];
     let notice = Notice {
