@@ -77,7 +77,6 @@ pub(super) fn queued() -> Vec<(Vec<String>, String)> {
 
 /// The queue holds what the case wants and nothing else. A message for nobody is gone already: the log has seen it.
 pub(super) fn assert_queued(world: &World, engine: &mut Engine, wanted: &Value) {
-    let seen = queued();
     let (nobody, wanted): (Vec<&Value>, Vec<&Value>) =
         wanted.as_array().unwrap().iter().partition(|wanted| wanted["envelope"].as_array().unwrap().len() == 1);
     for wanted in &nobody {
@@ -85,6 +84,7 @@ pub(super) fn assert_queued(world: &World, engine: &mut Engine, wanted: &Value) 
         engine.until(|log| log.contains("\nend msg "));
         assert!(log().contains(&format!(" from <{sender}> ")), "{}", log());
     }
+    let seen = queued();
     assert_eq!(seen.len(), wanted.len(), "messages queued: {seen:?}");
     for ((envelope, message), wanted) in seen.iter().zip(wanted) {
         // The queue shows a recipient as routed: with a host.
