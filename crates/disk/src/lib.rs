@@ -12,7 +12,7 @@ pub mod space;
 pub mod syncer;
 
 pub use append::AppendFile;
-pub use dir::{create_dir_durable, sync_dir};
+pub use dir::{create_dir_durable, spread_children, sync_dir};
 pub use file::{create_new, is_full, replace_file};
 pub use lock::{FileLock, LockError};
 pub use maildir_file::{Delivered, MaildirFile, deliver};

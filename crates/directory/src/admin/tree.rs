@@ -22,6 +22,9 @@ pub(super) fn write_new(path: &Path, bytes: &[u8], owner: Owner) -> Result<(), A
 
 /// The directory of a new user: Maildir, and a `lastauth` that says "never".
 pub(super) fn make_user(path: &Path, owner: Owner) -> Result<(), AdminError> {
+    if let Some(domain) = path.parent() {
+        postino_disk::spread_children(domain);
+    }
     make_dir(path, owner)?;
     let maildir = path.join("Maildir");
     make_dir(&maildir, owner)?;
