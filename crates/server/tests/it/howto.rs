@@ -41,6 +41,16 @@ fn section(script: &str) {
 }
 
 #[test]
+fn a_mailing_list_runs_as_on_qmail() {
+    section("mailing-list.sh");
+}
+
+#[test]
+fn other_peoples_clients() {
+    section("clients.sh");
+}
+
+#[test]
 fn install_compat() {
     section("install-compat.sh");
 }
