@@ -100,6 +100,7 @@ fn settings(home: &Path) -> Settings {
             concurrency: 2,
         },
         remote: None,
+        secret: Vec::new(),
         limits: ChildLimits { memory_bytes: 1 << 30, processes: 0, file_bytes: 1 << 20, gain: PrivilegeGain::Refused },
     }
 }

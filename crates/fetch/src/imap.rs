@@ -71,6 +71,8 @@ pub struct Imap {
     so_far: Vec<u8>,
     tag: u32,
     under_tls: bool,
+    offer: Offer,
+    mechanism: Option<Mechanism>,
     is_logged_in: bool,
     capabilities: Vec<Vec<u8>>,
     lines: usize,
@@ -100,6 +102,8 @@ impl Imap {
             so_far: Vec::new(),
             tag: 0,
             under_tls,
+            offer: Offer::default(),
+            mechanism: None,
             is_logged_in: false,
             capabilities: Vec::new(),
             lines: 0,
@@ -218,7 +222,10 @@ impl Imap {
                 self.command("CAPABILITY", Waiting::Capability);
                 Ok(None)
             }
-            Waiting::Authenticate(_) | Waiting::Login => Err(Broken::Login(words(text))),
+            Waiting::Authenticate(_) | Waiting::Login => {
+                let next = self.mechanism.and_then(|failed| self.offer.after(failed, &self.options));
+                self.login(next.ok_or_else(|| Broken::Login(words(text)))?)
+            }
             Waiting::Select if is_ok => self.after_select(),
             Waiting::Select => Err(refused("SELECT")),
             Waiting::List if is_ok => Ok(Some(Event::Listed(self.listing()))),
@@ -249,10 +256,12 @@ impl Imap {
         let offer = Offer { sasl: sasl.collect(), apop: false, user: !self.has("LOGINDISABLED") };
         let chosen = sasl::choose(&offer, self.options.auth, self.options.credentials.kind, self.options.tls);
         let mechanism = chosen.ok_or_else(|| Broken::NoMechanism(offer.told()))?;
+        self.offer = offer;
         self.login(mechanism)
     }
 
     fn login(&mut self, mechanism: Mechanism) -> Result<Option<Event>, Broken> {
+        self.mechanism = Some(mechanism);
         if let Some(name) = mechanism.sasl() {
             self.command(&format!("AUTHENTICATE {name}"), Waiting::Authenticate(Exchange::new(mechanism)));
             return Ok(None);

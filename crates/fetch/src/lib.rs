@@ -26,5 +26,5 @@ pub use imap::Imap;
 pub use pop3::Pop3;
 pub use run::{Mode, Outcome, Ports, Trouble};
 pub use sasl::{Credentials, SecretKind};
-pub use secret::{RunAs, SECRET_BYTES_MAX, Secrets, read_secret};
+pub use secret::{OpenFile, RunAs, SECRET_BYTES_MAX, Secrets, read_secret};
 pub use session::{Broken, Event, Item, Listing, Options, Session};

@@ -49,6 +49,8 @@ pub struct Pop3 {
     output: Vec<u8>,
     waiting: Waiting,
     under_tls: bool,
+    offer: Offer,
+    mechanism: Option<Mechanism>,
     timestamp: Option<Vec<u8>>,
     capabilities: Vec<Vec<u8>>,
     pipelining: bool,
@@ -77,6 +79,8 @@ impl Pop3 {
             output: Vec::new(),
             waiting: Waiting::Greeting,
             under_tls,
+            offer: Offer::default(),
+            mechanism: None,
             timestamp: None,
             capabilities: Vec::new(),
             pipelining: false,
@@ -123,10 +127,7 @@ impl Pop3 {
                 self.waiting = Waiting::Pass;
                 Ok(None)
             }
-            Waiting::Pass => {
-                status(line)?.map_err(Broken::Login)?;
-                Ok(Some(Event::Ready))
-            }
+            Waiting::Pass => self.logged_in(line),
             Waiting::Uidl(block) => self.uidl_line(block, line),
             Waiting::List(block) => self.list_line(block, line),
             Waiting::Retr => Ok(match status(line)? {
@@ -203,10 +204,21 @@ impl Pop3 {
         let user = is_old || self.capability(b"USER").is_some();
         let offer = Offer { sasl, apop: self.timestamp.is_some(), user };
         let chosen = sasl::choose(&offer, self.options.auth, self.options.credentials.kind, self.options.tls);
-        self.login(chosen.ok_or_else(|| Broken::NoMechanism(offer.told()))?)
+        let mechanism = chosen.ok_or_else(|| Broken::NoMechanism(offer.told()))?;
+        self.offer = offer;
+        self.login(mechanism)
+    }
+
+    /// Logged in, or the next way to try.
+    fn logged_in(&mut self, line: &[u8]) -> Result<Option<Event>, Broken> {
+        let Err(why) = status(line)? else { return Ok(Some(Event::Ready)) };
+        let next = self.mechanism.and_then(|failed| self.offer.after(failed, &self.options)).ok_or(Broken::Login(why))?;
+        self.login(next)?;
+        Ok(None)
     }
 
     fn login(&mut self, mechanism: Mechanism) -> Result<(), Broken> {
+        self.mechanism = Some(mechanism);
         let user = self.options.credentials.user.clone();
         if let Some(name) = mechanism.sasl() {
             self.send(format!("AUTH {name}").as_bytes());
@@ -239,8 +251,7 @@ impl Pop3 {
             self.waiting = Waiting::Auth(exchange);
             return Ok(None);
         }
-        status(line)?.map_err(Broken::Login)?;
-        Ok(Some(Event::Ready))
+        self.logged_in(line)
     }
 
     fn uidl_line(&mut self, block: Block, line: &[u8]) -> Result<Option<Event>, Broken> {

@@ -127,6 +127,7 @@ pub(crate) async fn run(ports: &Ports, account: &FetchAccount, mode: Mode, progr
     let credentials = credentials(ports, account).await?;
     let connection = Connection::open(account, ports.dns.as_ref()).await?;
     progress.send_modify(|o| o.peer = Some(connection.peer));
+    let secret = credentials.secret.clone();
     let options = Options { tls: account.tls, auth: account.auth, credentials };
     let session: Box<dyn Session> = match account.protocol {
         FetchProtocol::Pop3 => Box::new(Pop3::new(options)),
@@ -135,7 +136,7 @@ pub(crate) async fn run(ports: &Ports, account: &FetchAccount, mode: Mode, progr
     let marks = if state.is_unclean && mode == Mode::Fetch { marks_in_queue(ports).await? } else { HashSet::new() };
     let buffer = vec![0u8; READ_BYTES];
     let mut run = Run { ports, account, mode, progress, connection, session, buffer, state: Some(state), marks, deleted: Vec::new() };
-    let result = run.whole().await;
+    let result = run.whole().await.map_err(|trouble| without_secret(trouble, &secret));
     let certain = !matches!(result, Err(Trouble::Queue(_) | Trouble::State(_)));
     if certain && mode == Mode::Fetch {
         run.with_state(State::end).await?;
@@ -143,10 +144,23 @@ pub(crate) async fn run(ports: &Ports, account: &FetchAccount, mode: Mode, progr
     result
 }
 
+/// A server may say our own words back to us; the log must not.
+fn without_secret(trouble: Trouble, secret: &[u8]) -> Trouble {
+    let secret = String::from_utf8_lossy(secret);
+    let clean = |text: String| if text.contains(&*secret) { text.replace(&*secret, "...") } else { text };
+    match trouble {
+        Trouble::Session(Broken::Login(text)) => Trouble::Session(Broken::Login(clean(text))),
+        Trouble::Session(Broken::Command(what, text)) => Trouble::Session(Broken::Command(what, clean(text))),
+        Trouble::Session(Broken::Bye(text)) => Trouble::Session(Broken::Bye(clean(text))),
+        Trouble::Session(Broken::NoMechanism(text)) => Trouble::Session(Broken::NoMechanism(clean(text))),
+        other => other,
+    }
+}
+
 async fn open_state(ports: &Ports, account: &FetchAccount) -> Result<State, Trouble> {
     let (dir, name) = (ports.state_dir.clone(), account.name.clone());
     let opened = tokio::task::spawn_blocking(move || {
-        match std::fs::DirBuilder::new().create(&dir) {
+        match std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&dir) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e),
             _ => {}
         }
@@ -189,7 +203,8 @@ fn mark(account: &FetchAccount, scope: &str, uid: &[u8]) -> String {
 /// How one message ended.
 enum End {
     Fetched(u64),
-    Left(String),
+    /// Why, and how many failures that counts.
+    Left(String, u32),
 }
 
 struct Run<'a> {
@@ -368,9 +383,9 @@ impl Run<'_> {
                 });
                 Ok(())
             }
-            Ok(End::Left(why)) => {
+            Ok(End::Left(why, failures)) => {
                 self.warn(item, &why);
-                self.note_failure(scope, item, if why == LOOPS { FAILURES_MAX } else { 1 }).await
+                self.note_failure(scope, item, failures).await
             }
             Err(trouble @ Trouble::TooLarge(_)) => {
                 self.progress.send_modify(|o| o.more = true);
@@ -389,6 +404,7 @@ impl Run<'_> {
 
     fn warn(&self, item: &Item, why: &str) {
         let uid = postino_types::printable::printable(&item.uid);
+        let why = postino_types::printable::printable(why.as_bytes());
         let detail = format!("account={} uid={uid} reason={why}", self.account.name);
         self.ports
             .events
@@ -410,19 +426,23 @@ impl Run<'_> {
                     writer.write(&bytes).map_err(|e| queue_trouble(&e))?;
                 }
                 Event::Whole => break,
-                Event::Refused(why) => return Ok(End::Left(why)),
+                Event::Refused(why) => return Ok(End::Left(why, 1)),
                 _ => return Err(Trouble::Session(Broken::Nonsense("a message"))),
             }
         }
         if writer.is_empty() && item.size.is_some_and(|size| size > 0) {
-            return Ok(End::Left("the server sent nothing of it".into()));
+            return Ok(End::Left("the server sent nothing of it".into(), 1));
         }
         if header.hops() > config.server.limits.hops_max {
-            return Ok(End::Left(LOOPS.into()));
+            return Ok(End::Left(LOOPS.into(), FAILURES_MAX));
         }
         let bytes = writer.len();
-        self.commit(writer, &header, (scope, item), config).await?;
-        Ok(End::Fetched(bytes))
+        match self.commit(writer, &header, (scope, item), config).await {
+            Ok(_) => Ok(End::Fetched(bytes)),
+            // A program before the queue does not want it, nor will it later.
+            Err(AcceptError::Refused(why)) => Ok(End::Left(why, FAILURES_MAX)),
+            Err(error) => Err(queue_trouble(&error)),
+        }
     }
 
     async fn commit(
@@ -431,7 +451,7 @@ impl Run<'_> {
         header: &Header,
         (scope, item): (&str, &Item),
         config: &Config,
-    ) -> Result<QueueId, Trouble> {
+    ) -> Result<QueueId, AcceptError> {
         let now = self.ports.clock.now();
         let recipient = header.recipient(self.account, config);
         let sender = header.sender();
@@ -461,7 +481,7 @@ impl Run<'_> {
             arrived: now,
             expires: now.plus_secs(config.queue_lifetime_s),
         };
-        writer.commit(entry).await.map_err(|e| queue_trouble(&e))
+        writer.commit(entry).await
     }
 
     async fn delete(&mut self, scope: &str, items: Vec<Item>) -> Result<(), Trouble> {

@@ -1,6 +1,7 @@
 //! The client's side of the login mechanisms: PLAIN (RFC 4616), LOGIN, CRAM-MD5 (RFC 2195), XOAUTH2, OAUTHBEARER (RFC 7628) and POP3's APOP
 //! (RFC 1939 7). Pure; decides which one is used, never sends a password in clear unless that was asked for.
 
+use crate::session::Options;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -88,6 +89,17 @@ impl Offer {
             None if mechanism == Mechanism::Apop => self.apop,
             None => self.user,
         }
+    }
+
+    /// What comes next when `failed` was refused: a server may offer CRAM-MD5 or APOP and keep no clear password to check them by. `None` when the
+    /// mechanism was the administrator's choice, or the password itself was refused.
+    pub(crate) fn after(&mut self, failed: Mechanism, options: &Options) -> Option<Mechanism> {
+        if options.auth != FetchAuth::Auto || !matches!(failed, Mechanism::CramMd5 | Mechanism::Apop) {
+            return None;
+        }
+        self.sasl.retain(|name| failed.sasl() != Some(name));
+        self.apop &= failed != Mechanism::Apop;
+        choose(self, options.auth, options.credentials.kind, options.tls)
     }
 
     /// For people.

@@ -1,10 +1,11 @@
-//! Passwords and tokens: read from a file that nobody else may read, or from a program. `Secrets` is how a run asks for one; the two functions here do
-//! the work, in a process that may do it (never the worker, which starts no program).
+//! Passwords and tokens: read from a file that nobody else may read, or from a program. `Secrets` is how a run asks for one; `read_secret`
+//! does the work, in a process that may do it (never the worker, which starts no program).
 
 use postino_control::fetch::{FetchAccount, FetchSecret};
 use postino_ports::BoxFuture;
+use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use zeroize::Zeroizing;
@@ -27,13 +28,16 @@ pub struct RunAs {
     pub gid: u32,
 }
 
-/// Reads the account's secret: opens its file, or runs its program as `run_as`. Blocks.
+/// Opens a password file.
+pub type OpenFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<File>;
+
+/// Reads the account's secret: from its file, which `open` opens, or from its program, which runs as `run_as`. Blocks.
 ///
 /// # Errors
 /// A text for people.
-pub fn read_secret(account: &FetchAccount, run_as: Option<RunAs>) -> Result<Zeroizing<Vec<u8>>, String> {
+pub fn read_secret(account: &FetchAccount, open: OpenFile<'_>, run_as: Option<RunAs>) -> Result<Zeroizing<Vec<u8>>, String> {
     let bytes = match &account.secret {
-        FetchSecret::PasswordFile(path) => read_file(path)?,
+        FetchSecret::PasswordFile(path) => read_file(path, open)?,
         FetchSecret::PasswordCommand(words) | FetchSecret::TokenCommand(words) => run(words, run_as)?,
     };
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
@@ -47,10 +51,9 @@ pub fn read_secret(account: &FetchAccount, run_as: Option<RunAs>) -> Result<Zero
     Ok(Zeroizing::new(line.to_vec()))
 }
 
-fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+fn read_file(path: &Path, open: OpenFile<'_>) -> Result<Zeroizing<Vec<u8>>, String> {
     let told = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
-    // A FIFO is not waited for.
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(nonblock()).open(path).map_err(told)?;
+    let file = open(path).map_err(told)?;
     let meta = file.metadata().map_err(told)?;
     if !meta.is_file() {
         return Err(format!("{} is no plain file", path.display()));
@@ -61,11 +64,6 @@ fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX + 2));
     file.take(SECRET_BYTES_MAX as u64 + 2).read_to_end(&mut bytes).map_err(told)?;
     Ok(bytes)
-}
-
-/// O_NONBLOCK of Linux.
-const fn nonblock() -> i32 {
-    0o4000
 }
 
 /// The program's first words on standard output. Its environment is empty but for PATH; its words are in the process list, so no secret belongs there.
@@ -100,10 +98,10 @@ mod tests {
         let path = dir.path().join("secret");
         std::fs::write(&path, "se cret\r\nsecond\n").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(read_file(&path).unwrap_err().contains("chmod 600"));
+        assert!(read_file(&path, &|p| File::open(p)).unwrap_err().contains("chmod 600"));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(read_file(&path).unwrap().as_slice(), b"se cret\r\nsecond\n");
-        assert!(read_file(dir.path()).is_err());
+        assert_eq!(read_file(&path, &|p| File::open(p)).unwrap().as_slice(), b"se cret\r\nsecond\n");
+        assert!(read_file(dir.path(), &|p| File::open(p)).is_err());
     }
 
     #[test]

@@ -5,9 +5,9 @@ use crate::sasl::Credentials;
 use postino_control::fetch::{FetchAuth, FetchTls};
 
 /// Most messages of one mailbox that are looked at; the rest waits until these are gone.
-pub(crate) const MESSAGES_MAX: usize = 250_000;
-/// Longest unique id, bytes (RFC 1939 7 says 70).
-pub(crate) const UID_BYTES_MAX: usize = 255;
+pub(crate) const MESSAGES_MAX: usize = 100_000;
+/// Longest unique id, bytes (RFC 1939 7 says 70; some servers know no measure).
+pub(crate) const UID_BYTES_MAX: usize = 128;
 
 /// How to open a session.
 #[derive(Debug, Clone)]

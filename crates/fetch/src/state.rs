@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Largest journal, bytes: 250,000 messages with room to spare.
+/// Largest journal, bytes: many hundred thousand messages.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Lines beyond twice the live ones before the journal is written anew.
 const SPARE_LINES: usize = 1000;

@@ -53,7 +53,7 @@ async fn an_endless_message_ends_and_the_others_are_fetched() {
     world.live.set(config);
     let (outcome, result) = world.run(&pop3(port)).await;
     assert_eq!(result, Err(Trouble::TooLarge(1 << 20)));
-    assert!(outcome.more, "the next run comes at once");
+    assert!(outcome.more);
     let (outcome, result) = world.run(&pop3(port)).await;
     assert_eq!((outcome.fetched, outcome.left, outcome.deleted, result), (1, 1, 1, Ok(())));
     assert_eq!(world.bodies().await, [b"Subject: good\n\nx\n"]);
@@ -105,4 +105,21 @@ async fn silence_and_lines_without_end() {
     });
     assert_eq!(world.run(&pop3(chatty)).await.1, Err(Trouble::Session(Broken::LongLine)));
     let _ = port;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_the_server_says_back_is_not_told() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let _ = stream.write_all(b"+OK\r\n");
+        while let Some(Ok(line)) = lines.next() {
+            let said = if line == "USER joe" { "+OK\r\n".to_owned() } else { format!("-ERR what is {line}?\r\n") };
+            let _ = stream.write_all(said.as_bytes());
+        }
+    });
+    let world = World::new();
+    assert_eq!(world.run(&pop3(port)).await.1, Err(Trouble::Session(Broken::Login("what is PASS ...?".into()))));
 }

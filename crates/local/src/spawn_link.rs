@@ -5,7 +5,7 @@ use crate::queue_child::{Answer, trailer};
 use bytes::Bytes;
 use postino_ports::BoxFuture;
 use postino_ports::body::Body;
-use postino_ports::spawn::{ChildForward, ChildReport, LocalDelivery, Spawn};
+use postino_ports::spawn::{ChildForward, ChildReport, LocalDelivery, Once, Spawn};
 use postino_types::exit;
 use postino_types::spawn_frame::{Kind, PACKET_BYTES_MAX, REPORT_BYTES_MAX, Report, Request, report_packet};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
@@ -96,6 +96,27 @@ impl SpawnLink {
         let text = String::from_utf8_lossy(&report.text);
         let (line, complaint) = text.split_once('\n').unwrap_or((&text, ""));
         (Answer::parse(report.exit, line), complaint.to_owned())
+    }
+
+    /// The secret of a `[[fetch]]` account; the error is a text for people.
+    ///
+    /// # Errors
+    /// The spawner's child found none, or the spawner is gone.
+    pub async fn run_secret(&self, account: &str) -> Result<Vec<u8>, String> {
+        let ask = LocalDelivery {
+            local: account.as_bytes().to_vec(),
+            host: Vec::new(),
+            sender: Vec::new(),
+            default_delivery: Vec::new(),
+            once: Once::None,
+            prepend: Bytes::new(),
+            body: Body::Memory(Bytes::new()),
+        };
+        let report = self.run(Kind::Secret, ask).await.unwrap_or_else(trouble);
+        if report.exit == exit::OK {
+            return Ok(report.text);
+        }
+        Err(postino_types::printable::printable(report.text.trim_ascii()))
     }
 
     async fn run(&self, kind: Kind, delivery: LocalDelivery) -> Result<ChildReport, &'static str> {

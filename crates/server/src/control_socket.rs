@@ -32,6 +32,8 @@ pub(crate) struct Desk {
     pub(crate) reload: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Forgets destination back-off, so that `retry` tries at once.
     pub(crate) forget_backoff: Arc<dyn Fn() + Send + Sync>,
+    /// Runs over `[[fetch]]` accounts.
+    pub(crate) fetcher: Arc<postino_fetch::Fetcher>,
     /// Switches links.
     pub(crate) turnpike: Turnpike,
 }
@@ -103,6 +105,7 @@ async fn handle(request: &Value, desk: &Desk) -> Result<Value, String> {
             Ok(json!({"changed": changed}))
         }
         "links" | "link-up" | "link-down" | "link-state" => links(word, request, &desk.turnpike).await,
+        "fetch" | "fetch-standing" => crate::fetch::answer(word, request, &desk.fetcher),
         "reload" => (desk.reload)().map(|()| json!({"reloaded": true})),
         other => Err(format!("unknown request {other:?}")),
     }

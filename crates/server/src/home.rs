@@ -112,9 +112,9 @@ pub(crate) fn stage_keys(config: &Config, uid: u32, gid: u32) -> anyhow::Result<
 /// Links followed on the way to a key or certificate.
 const LINKS_MAX: usize = 40;
 
-/// Opens a key or certificate for root to read. `None`: it lies where the account `uid` could put something else in its place, a link to a file of root's for
+/// Opens a key, certificate or password file for root to read. `None`: it lies where the account `uid` could put something else in its place, a link to a file of root's for
 /// one; from there only the account itself may read.
-fn find_key(path: &Path, uid: u32) -> std::io::Result<Option<std::fs::File>> {
+pub(crate) fn find_key(path: &Path, uid: u32) -> std::io::Result<Option<std::fs::File>> {
     let mut path = path.to_path_buf();
     for _ in 0..LINKS_MAX {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).canonicalize()?;

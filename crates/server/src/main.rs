@@ -7,6 +7,7 @@ mod compose;
 mod control_socket;
 mod environment;
 mod events;
+mod fetch;
 mod home;
 mod http;
 mod inject;

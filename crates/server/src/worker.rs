@@ -118,6 +118,12 @@ fn needs(config: &Config) -> sandbox::Needs {
         read.extend(identity.certificate.canonicalize().ok().and_then(|p| p.parent().map(Path::to_owned)));
         read.extend(identity.key.parent().map(Path::to_owned));
     }
+    for account in &config.server.fetch {
+        if let postino_control::fetch::FetchTrust::Roots(file) = &account.trust {
+            read.extend(file.parent().map(Path::to_owned));
+            read.extend(file.canonicalize().ok().and_then(|p| p.parent().map(Path::to_owned)));
+        }
+    }
     let rules = [&config.server.access.smtp, &config.server.access.pop3].into_iter().flatten();
     read.extend(rules.filter_map(|file| home.join(file).parent().map(Path::to_owned)));
     let mut write: Vec<PathBuf> = ["queue", "run", "tls", "domains"].map(|d| home.join(d)).into();
@@ -292,6 +298,8 @@ fn start_doors(helpers: &mut JoinSet<()>, home: &Path, house: &Arc<House>, share
     let reload_house = Arc::clone(house);
     let (limits, throttle) = (Arc::clone(&shared.limits), Arc::clone(&shared.throttle));
     let (scheduler, remote) = (Arc::clone(&house.scheduler), Arc::clone(&house.remote));
+    let fetcher = crate::fetch::of_house(house);
+    helpers.spawn(Arc::clone(&fetcher).timers());
     let desk = Desk {
         queue: Arc::clone(&house.queue),
         reload: Arc::new(move || reload(&reload_house, &limits, &throttle)),
@@ -299,6 +307,7 @@ fn start_doors(helpers: &mut JoinSet<()>, home: &Path, house: &Arc<House>, share
             scheduler.forget_backoff();
             remote.forget_down();
         }),
+        fetcher: Arc::clone(&fetcher),
         turnpike: shared.turnpike.clone(),
     };
     helpers.spawn(control_socket::serve(control, desk));

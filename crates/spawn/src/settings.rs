@@ -81,6 +81,8 @@ pub struct Settings {
     pub remote: Option<RemoteProgram>,
     /// The programs on the way into the queue.
     pub queue: QueuePrograms,
+    /// Program and first words of the child that finds the secret of a `[[fetch]]` account; the account's name follows.
+    pub secret: Vec<OsString>,
     /// The child's own limits.
     pub limits: ChildLimits,
 }

@@ -40,6 +40,8 @@ enum Stage {
     },
     /// `qmail-remote`.
     Remote,
+    /// A password or token.
+    Secret,
     /// A program on the way into the queue.
     Queue,
 }
@@ -79,6 +81,10 @@ impl Task {
         if request.kind == Kind::Remote {
             let process = remote(&request, &message, settings)?;
             return Ok(Self { request, message, stage: Stage::Remote, process, deadline: Instant::now() + REMOTE, late: false });
+        }
+        if request.kind == Kind::Secret {
+            let process = secret(&request.local, settings)?;
+            return Ok(Self { request, message, stage: Stage::Secret, process, deadline: Instant::now() + LOOKUP, late: false });
         }
         if request.kind == Kind::Queue {
             let process = into_queue(&request, &message, settings)?;
@@ -126,6 +132,7 @@ impl Task {
             Stage::Delivery { uid } => Progress::Ended(self.finish(uid)),
             Stage::Remote => Progress::Ended(self.finish_remote()),
             Stage::Queue => Progress::Ended(self.finish_queue()),
+            Stage::Secret => Progress::Ended(self.finish_secret()),
             Stage::Lookup => match self.after_lookup(settings) {
                 Ok(()) => Progress::Running,
                 Err(refusal) => Progress::Ended(report(refusal)),
@@ -161,6 +168,16 @@ impl Task {
             (true, _) => report_as(user::TIMEOUT, NO_UID),
             (false, Some(exit)) => Report { exit, uid: NO_UID, text, forwards: Vec::new() },
             (false, None) => report_as(user::REMOTE_CRASHED, NO_UID),
+        }
+    }
+
+    /// The secret, or why there is none.
+    fn finish_secret(&mut self) -> Report {
+        let text = std::mem::take(&mut self.process.text);
+        match (self.late, self.process.status.and_then(|status| status.code())) {
+            (true, _) => report_as(user::TIMEOUT, NO_UID),
+            (false, Some(exit)) => Report { exit, uid: NO_UID, text, forwards: Vec::new() },
+            (false, None) => report_as(user::CRASHED, NO_UID),
         }
     }
 
@@ -253,6 +270,14 @@ fn deliver(request: &Request, message: &OwnedFd, user: &User, settings: &Setting
         // real, effective and saved. The other way round the process could no longer change its groups. The child verifies all of it.
         command.uid(user.uid).gid(user.gid);
     }
+    Process::start(command, TEXT_BYTES_MAX).map_err(|_| user::RUN)
+}
+
+/// Starts the child that finds a secret. It keeps our rights, since the file may be root's alone; whose program it runs it gives the server's account.
+fn secret(account: &[u8], settings: &Settings) -> Result<Process, Refusal> {
+    let (program, words) = settings.secret.split_first().ok_or(user::RUN)?;
+    let mut command = clean(program, words, settings);
+    command.arg("--home").arg(&settings.home).arg("--").arg(OsStr::from_bytes(account)).stdin(Stdio::null()).process_group(0);
     Process::start(command, TEXT_BYTES_MAX).map_err(|_| user::RUN)
 }
 

@@ -113,6 +113,7 @@ mod tests {
                 concurrency: 1,
             },
             remote: None,
+            secret: Vec::new(),
             limits: ChildLimits { memory_bytes: 0, processes: 0, file_bytes: 0, gain: PrivilegeGain::Refused },
         }
     }

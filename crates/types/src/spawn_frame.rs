@@ -15,6 +15,7 @@ pub const TEXT_BYTES_MAX: usize = 10_000;
 const REQUEST_MAGIC: &[u8; 4] = b"PSQ1";
 const REMOTE_REQUEST_MAGIC: &[u8; 4] = b"PSQ2";
 const QUEUE_REQUEST_MAGIC: &[u8; 4] = b"PSQ3";
+const SECRET_REQUEST_MAGIC: &[u8; 4] = b"PSQ4";
 const REPORT_MAGIC: &[u8; 4] = b"PSR1";
 const PACKET_HEADER_BYTES: usize = 13;
 
@@ -46,6 +47,8 @@ pub enum Kind {
     /// A message on its way into the queue, through somebody's program: `local` says which of those that the spawner knows, `default_delivery`
     /// is what that program is told of the client, `NAME=value` lines.
     Queue,
+    /// The password or token of a `[[fetch]]` account: `local` is the account's name. Which file or program it comes from, the spawner knows.
+    Secret,
 }
 
 /// What the worker asks for.
@@ -100,6 +103,7 @@ impl Request {
             Kind::Local => REQUEST_MAGIC,
             Kind::Remote => REMOTE_REQUEST_MAGIC,
             Kind::Queue => QUEUE_REQUEST_MAGIC,
+            Kind::Secret => SECRET_REQUEST_MAGIC,
         });
         out.extend_from_slice(&self.id.to_le_bytes());
         for field in fields {
@@ -114,7 +118,12 @@ impl Request {
         if packet.len() > PACKET_BYTES_MAX {
             return Err(FrameError::TooLong);
         }
-        let kinds = [(REQUEST_MAGIC, Kind::Local), (REMOTE_REQUEST_MAGIC, Kind::Remote), (QUEUE_REQUEST_MAGIC, Kind::Queue)];
+        let kinds = [
+            (REQUEST_MAGIC, Kind::Local),
+            (REMOTE_REQUEST_MAGIC, Kind::Remote),
+            (QUEUE_REQUEST_MAGIC, Kind::Queue),
+            (SECRET_REQUEST_MAGIC, Kind::Secret),
+        ];
         let found = kinds.into_iter().find_map(|(magic, kind)| Some((kind, packet.strip_prefix(magic)?)));
         let (kind, mut rest) = found.ok_or(FrameError::Magic)?;
         let id = take_u64(&mut rest)?;

@@ -10,6 +10,7 @@ fn pop(tls: FetchTls, auth: FetchAuth, turns: &[Turn<'_>]) -> Played {
     play(|| Box::new(Pop3::new(options(tls, auth, SecretKind::Password))), turns)
 }
 
+const CRAM_ANSWER: &str = "bXJvc2UgODVhMmRlYWViNTIwOWIwZjU0ZDQwNzU5ZGFjYzI0YzQ=";
 const CAPA: &str = "+OK here\r\nUSER\r\nSASL PLAIN CRAM-MD5\r\nSTLS\r\nPIPELINING\r\nUIDL\r\n.\r\n";
 
 #[test]
@@ -86,10 +87,24 @@ fn apop_and_cram_md5_in_clear() {
             ("", "+OK\r\n"),
             ("CAPA", CAPA),
             ("AUTH CRAM-MD5", "+ PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+\r\n"),
-            ("bXJvc2UgODVhMmRlYWViNTIwOWIwZjU0ZDQwNzU5ZGFjYzI0YzQ=", "-ERR [AUTH] wrong\r\n"),
+            // It keeps no clear password: the next way, which the administrator allowed by tls = "none".
+            (CRAM_ANSWER, "-ERR [AUTH] wrong\r\n"),
+            ("AUTH PLAIN", "+\r\n"),
+            ("AG1yb3NlAHRhbnN0YWFm", "-ERR [AUTH] wrong again\r\n"),
         ],
     );
-    assert_eq!(cram.end, Err(Broken::Login("[AUTH] wrong".into())));
+    assert_eq!(cram.end, Err(Broken::Login("[AUTH] wrong again".into())));
+    let chosen = pop(
+        FetchTls::None,
+        FetchAuth::CramMd5,
+        &[
+            ("", "+OK\r\n"),
+            ("CAPA", CAPA),
+            ("AUTH CRAM-MD5", "+ PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+\r\n"),
+            (CRAM_ANSWER, "-ERR [AUTH] wrong\r\n"),
+        ],
+    );
+    assert_eq!(chosen.end, Err(Broken::Login("[AUTH] wrong".into())), "who chose a mechanism gets no weaker one");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod demo;
 mod directory;
+mod fetch;
 mod install_compat;
 mod queue;
 mod queue_qmail;
@@ -93,6 +94,11 @@ enum Command {
     /// Queue a message: descriptor 0 the message, 1 the envelope, as qmail-queue(8); also under that name
     #[command(name = "qmail-queue", disable_help_flag = true)]
     QmailQueue(send::Words),
+    /// Bring mail of other servers here, by the [[fetch]] accounts of server.toml
+    Fetch(fetch::FetchArgs),
+    /// (internal) the password or token of a [[fetch]] account
+    #[command(name = crate::fetch::SECRET_WORD, hide = true)]
+    FetchSecret { account: String },
     /// Links of control/links: send what is held for one, or hold it again
     #[command(subcommand)]
     Serialmail(serialmail::SerialmailCommand),
@@ -123,6 +129,8 @@ pub(crate) fn run() -> i32 {
         Command::Sendmail(words) => send::program(&cli.place, "sendmail", &words),
         Command::QmailInject(words) => send::program(&cli.place, "qmail-inject", &words),
         Command::QmailQueue(words) => send::program(&cli.place, "qmail-queue", &words),
+        Command::Fetch(args) => fetch::run(&cli.place, &args),
+        Command::FetchSecret { account } => fetch::secret(&cli.place, &account),
         Command::Serialmail(command) => serialmail::run(&cli.place, command),
         Command::Worker => crate::worker::main(&cli.place.home()),
         Command::Spawner => serve::spawner(&cli.place),

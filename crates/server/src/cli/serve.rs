@@ -101,6 +101,7 @@ fn settings(config: &postino_control::Config) -> Settings {
             timeout: config.server.queue_program_timeout,
             concurrency: postino_local::spawn_link::QUEUE_PROGRAMS_MAX,
         },
+        secret: own(crate::fetch::SECRET_WORD),
         limits: ChildLimits {
             memory_bytes: programs.memory_bytes,
             processes: programs.processes,

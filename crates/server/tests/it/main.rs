@@ -6,6 +6,7 @@ mod house;
 
 mod access_rules;
 mod crash_kill;
+mod fetch;
 mod howto;
 mod limits;
 mod links;
