@@ -364,8 +364,10 @@ impl Resolver<'_> {
             let asks = "asks who the client's user is; postino serve asks no client that, so this rule never counts there";
             let told = |key: &[u8], what: &str| Problem::new(&file, format!("the rule for {} {what}", printable(key)));
             self.notes.extend(rules.keys_with_info().take(ODD_RULES_MAX).map(|key| told(key, asks)));
-            let queue = "sets QMAILQUEUE, which counts for qmail-smtpd only; postino serve ignores it";
-            self.warnings.extend(rules.keys_setting("QMAILQUEUE").take(ODD_RULES_MAX).map(|key| told(key, queue)));
+            if service == Service::Pop3 {
+                let queue = "sets QMAILQUEUE, which counts for SMTP only";
+                self.warnings.extend(rules.keys_setting("QMAILQUEUE").take(ODD_RULES_MAX).map(|key| told(key, queue)));
+            }
         }
     }
 

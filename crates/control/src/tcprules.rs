@@ -129,6 +129,11 @@ impl Rules {
         self.records.iter().filter(move |(_, data)| sets(data)).map(|(key, _)| key.as_slice())
     }
 
+    /// What rules set this variable to.
+    pub fn values_of(&self, name: &str) -> impl Iterator<Item = String> {
+        self.records.iter().filter_map(move |(_, data)| decode(data).variable(name).map(ToOwned::to_owned))
+    }
+
     fn insert(&mut self, mut key: Vec<u8>, data: Vec<u8>) {
         if let Some(at) = key.iter().position(|&b| b == b'=') {
             key.iter_mut().skip(at).for_each(|b| b.make_ascii_lowercase());

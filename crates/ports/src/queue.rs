@@ -175,6 +175,10 @@ pub trait BodyWriter: Send {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// A rule for this client names a program that its messages go through; only a door that knows such programs heeds it.
+    fn through(&mut self, program: &str) {
+        let _ = program;
+    }
     /// The bytes so far (for filters).
     fn body(&self) -> Result<Body, AcceptError>;
     /// Makes body and entry durable in one grouped commit. Ok = on stable storage. The entry is then due at once.

@@ -155,10 +155,7 @@ fn bounce(message: NewMessage) -> Result<Letter, SettleError> {
 impl Queue for ThroughProgram {
     fn begin(&self, declared: Option<u64>) -> Result<Box<dyn BodyWriter>, AcceptError> {
         let inner = self.inner.begin(declared)?;
-        Ok(match self.programs.program() {
-            None => inner,
-            Some(program) => Box::new(Writer { inner, program, programs: Arc::clone(&self.programs) }),
-        })
+        Ok(Box::new(Writer { inner, program: self.programs.program(), programs: Arc::clone(&self.programs) }))
     }
 
     fn settle(&self, mut settlement: Settlement) -> BoxFuture<'_, Result<Settled, SettleError>> {
@@ -208,10 +205,10 @@ impl Queue for ThroughProgram {
     }
 }
 
-/// A body that the queue only keeps for the program; nothing of it is committed here.
+/// A body that goes into the queue, or that the queue only keeps for the program.
 struct Writer {
     inner: Box<dyn BodyWriter>,
-    program: PathBuf,
+    program: Option<PathBuf>,
     programs: Arc<QueuePrograms>,
 }
 
@@ -228,9 +225,18 @@ impl BodyWriter for Writer {
         self.inner.body()
     }
 
+    fn through(&mut self, program: &str) {
+        let home = &self.programs.live.get().home;
+        let usual = home.join(PROGRAM);
+        // A rule that names qmail-queue asks for nothing while that is ours.
+        let named = Some(home.join(program)).filter(|named| *named != usual || whose(home) == Whose::Others);
+        self.program = named;
+    }
+
     fn commit(self: Box<Self>, entry: NewEntry) -> BoxFuture<'static, Result<QueueId, AcceptError>> {
+        let Self { inner, program, programs } = *self;
+        let Some(program) = program else { return inner.commit(entry) };
         Box::pin(async move {
-            let Self { inner, program, programs } = *self;
             let letter = Letter::new(entry, inner.body()?);
             // Until then the body's memory counts, and its file stays.
             let answer = programs.ask(program, letter).await;

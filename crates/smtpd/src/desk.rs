@@ -175,6 +175,10 @@ impl Desk {
             time: now,
         }
         .lines();
+        let program = client.rules.as_ref().and_then(|rules| rules.variable("QMAILQUEUE")).filter(|program| !program.is_empty());
+        if let (Some(writer), Some(program)) = (&mut self.writer, program) {
+            writer.through(program);
+        }
         let mail = self.mail.take();
         let (sender, params) = mail.map_or((ReversePath::Null, Default::default()), |m| (m.sender, m.params));
         NewEntry {

@@ -1,5 +1,6 @@
 //! What the spawner is told at its start by the supervisor's configuration. The worker cannot change a word of it.
 
+use postino_control::access::Sources;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,12 +47,14 @@ pub struct RemoteProgram {
 }
 
 /// Programs that messages go through on their way into the queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct QueuePrograms {
     /// Program and first words of the child that speaks with them; limits, home and the program follow.
     pub child: Vec<OsString>,
-    /// All that may be run, as the worker names them; nothing else is.
+    /// All that may be run, as the worker names them; nothing else is, but what `rules` name.
     pub programs: Vec<PathBuf>,
+    /// Rules by client address, which may set QMAILQUEUE; read when the worker names a program that is not in `programs`.
+    pub rules: Sources,
     /// Who runs them when we are root.
     pub ids: Ids,
     /// Longest run.
@@ -61,7 +64,7 @@ pub struct QueuePrograms {
 }
 
 /// The spawner's settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Postino's home: `users/cdb` and `alias/` lie there.
     pub home: PathBuf,

@@ -11,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group,
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -295,11 +296,24 @@ fn remote(request: &Request, message: &OwnedFd, settings: &Settings) -> Result<P
     Process::start(command, TEXT_BYTES_MAX).map_err(|_| user::RUN_REMOTE)
 }
 
+/// True when a rule by client address sets QMAILQUEUE to this program. Who may write the rules may name any program: as root, believe only root's.
+fn named_by_rules(program: &std::path::Path, settings: &Settings) -> bool {
+    let Ok((rules, Some(file))) = settings.queue.rules.read() else { return false };
+    let is_roots = |meta: std::fs::Metadata| std::os::unix::fs::MetadataExt::uid(&meta) == 0 && meta.permissions().mode() & 0o022 == 0;
+    if rustix::process::geteuid().is_root() && !std::fs::metadata(file).is_ok_and(is_roots) {
+        return false;
+    }
+    rules.values_of("QMAILQUEUE").any(|value| settings.home.join(value) == program)
+}
+
 /// Starts the child that runs a program on the way into the queue. The worker may choose among ours, no more.
 fn into_queue(request: &Request, message: &OwnedFd, settings: &Settings) -> Result<Process, Refusal> {
     let named = std::path::Path::new(OsStr::from_bytes(&request.local));
     let queue = &settings.queue;
-    let known = queue.programs.iter().find(|program| program.as_path() == named).ok_or(user::RUN_QUEUE)?;
+    let known = queue.programs.iter().any(|program| program == named) || named_by_rules(named, settings);
+    if !known {
+        return Err(user::RUN_QUEUE);
+    }
     let (child, words) = queue.child.split_first().ok_or(user::RUN_QUEUE)?;
     let mut command = clean(child, words, settings);
     for line in request.default_delivery.split(|&b| b == b'\n') {
@@ -313,7 +327,7 @@ fn into_queue(request: &Request, message: &OwnedFd, settings: &Settings) -> Resu
     let ids = if own.is_root() { queue.ids } else { Ids { uid: own.as_raw(), gid: rustix::process::getegid().as_raw() } };
     let limits = ChildLimits { processes: 0, gain: PrivilegeGain::Allowed, ..settings.limits };
     command.arg(format!("{}:{}:{}:{}", ids.uid, ids.gid, u8::from(own.is_root()), limits.to_word()));
-    command.arg(&settings.home).arg(known).stdin(message.try_clone().map_err(|_| user::SYSTEM)?);
+    command.arg(&settings.home).arg(named).stdin(message.try_clone().map_err(|_| user::SYSTEM)?);
     if own.is_root() {
         command.uid(ids.uid).gid(ids.gid);
     }

@@ -97,6 +97,7 @@ fn settings(config: &postino_control::Config) -> Settings {
         queue: QueuePrograms {
             child: own(postino_local::QUEUE_WORD),
             programs: crate::queue_program::permitted(config),
+            rules: config.access(postino_control::access::Service::Smtp).1.clone(),
             ids: crate::qmail::queue_program_ids(config).unwrap_or(nobody),
             timeout: config.server.queue_program_timeout,
             concurrency: postino_local::spawn_link::QUEUE_PROGRAMS_MAX,

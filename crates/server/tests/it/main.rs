@@ -18,4 +18,5 @@ mod qmail_down;
 mod qmail_engine;
 mod queue_program;
 mod running;
+mod send;
 mod system_users;

@@ -173,3 +173,27 @@ fn the_variable_and_the_setting_name_a_program() {
     assert!(line.message("a@x.test", &["pippo@example.test"], "Subject: good\r\n\r\nx").starts_with("250 "));
     house.wait_messages("pippo", 1);
 }
+
+#[test]
+fn a_rule_by_address_names_a_program_for_its_clients() {
+    let mut house = House::new("");
+    with_program(&house, SCANNER);
+    std::fs::rename(house.home.join("bin/qmail-queue"), house.home.join("bin/scan")).unwrap();
+    house.start();
+    let bad = "Subject: bad\r\n\r\nEICAR-LIKE";
+    let send = || Line::smtp(house.ports.smtp).message("a@x.test", &["pippo@example.test"], bad);
+    assert!(send().starts_with("250 "));
+    // Counts from the next connection on.
+    house.control("tcp.smtp", "127.:allow,QMAILQUEUE=\"bin/scan\"\n");
+    assert!(send().starts_with("554 "));
+    house.control("tcp.smtp", "127.:allow,QMAILQUEUE=\"/bin/false\"\n");
+    assert!(send().starts_with("451 "));
+    if super::house::is_root() {
+        // Whoever else may write the rules may not choose what runs.
+        std::fs::set_permissions(house.home.join("control/tcp.smtp"), std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(send(), "451 4.3.0 unable to exec qq");
+    }
+    house.control("tcp.smtp", "127.:allow\n");
+    assert!(send().starts_with("250 "));
+    house.wait_messages("pippo", 2);
+}
