@@ -15,6 +15,7 @@ pub mod load;
 pub mod masquerade;
 pub mod problem;
 pub mod raw;
+pub mod rbl;
 pub mod resolved;
 mod server_toml;
 pub mod show;

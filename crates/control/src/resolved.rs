@@ -1,10 +1,12 @@
 //! The resolved configuration: typed values that daemons read. Made from the control directory by this crate alone.
 
 use crate::access::{Service, Sources};
+use crate::rbl::List;
 use crate::tcprules::Rules;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that is configured, typed. `Default` is a small server called `localhost` with nothing local.
@@ -87,6 +89,8 @@ pub struct Config {
     pub tcprules_pop3: Rules,
     /// The files that those two follow while the server runs: SMTP's, POP3's.
     pub rule_files: (Sources, Sources),
+    /// `rbl`: block lists and allow lists in the DNS.
+    pub rbl: Arc<[List]>,
     // --- server.toml
     /// What `server.toml` says.
     pub server: Server,
@@ -158,6 +162,8 @@ pub struct Server {
     pub limits: Limits,
     /// Where the rules by client address stand, when not in `control/`.
     pub access: AccessFiles,
+    /// What block lists lead to.
+    pub rbl: Rbl,
     /// Recipient delimiter besides `-` for `user+tag` (`recipient_delimiters`, default `"-"`).
     pub recipient_delimiters: String,
     /// AUTH and password logins before TLS from loopback addresses for POP3 and IMAP (`plaintext_login_from_loopback`, default true). Never for SMTP.
@@ -200,6 +206,36 @@ impl AccessFiles {
         match service {
             Service::Smtp => self.smtp.as_ref(),
             Service::Pop3 => self.pop3.as_ref(),
+        }
+    }
+}
+
+/// Block lists (`[rbl]`); the lists themselves stand in `control/rbl`.
+#[derive(Debug, Clone)]
+pub struct Rbl {
+    /// Sum of scores from which a client is refused with 553 (default 10).
+    pub refuse_score: i32,
+    /// Sum of scores from which a client is refused with 451 (default 0: never).
+    pub defer_score: i32,
+    /// How long a client may wait for the lists (default 5 s).
+    pub timeout: Duration,
+    /// Recipients that listed clients may write to: addresses, or local parts at any host.
+    pub except: Vec<String>,
+    /// Text where neither `control/rbl` nor the list has one.
+    pub text: String,
+    /// Listings are told in the log and refuse nobody (default false).
+    pub only_log: bool,
+}
+
+impl Default for Rbl {
+    fn default() -> Self {
+        Self {
+            refuse_score: 10,
+            defer_score: 0,
+            timeout: Duration::from_secs(5),
+            except: Vec::new(),
+            text: "sorry, %WHAT% is listed by %LIST%".into(),
+            only_log: false,
         }
     }
 }
@@ -428,6 +464,7 @@ impl Default for Config {
             tcprules: Rules::default(),
             tcprules_pop3: Rules::default(),
             rule_files: Default::default(),
+            rbl: Arc::from([]),
             server: Server::default(),
         }
     }
@@ -441,6 +478,7 @@ impl Default for Server {
             tls: Vec::new(),
             limits: Limits::default(),
             access: AccessFiles::default(),
+            rbl: Rbl::default(),
             recipient_delimiters: "-".into(),
             plaintext_login_from_loopback: true,
             retry_interval_s: None,

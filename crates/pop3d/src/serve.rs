@@ -79,8 +79,10 @@ pub async fn serve(accepted: Accepted, mode: TlsMode, context: Arc<Context>) {
     let Accepted { stream, peer, permit } = accepted;
     let config = context.config.get();
     let mut record = Record::new(&context, mode, permit.session(), peer.ip());
-    let judged = postino_net::access::judge(&context.config, Service::Pop3, peer.ip(), context.dns.as_deref(), context.events.as_ref());
-    if !judged.await.may_enter() {
+    // Boxed: its room is not carried through the whole session.
+    let (dns, events) = (context.dns.as_deref(), context.events.as_ref());
+    let judged = Box::pin(postino_net::access::judge(&context.config, Service::Pop3, peer.ip(), dns, events)).await;
+    if !judged.may_enter() {
         record.end = Some(End::Denied);
         return;
     }

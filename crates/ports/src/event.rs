@@ -106,6 +106,21 @@ pub enum Event<'a> {
         /// What was refused, printable.
         subject: &'a str,
     },
+    /// A list in the DNS names a client, and its answer counts.
+    Listed {
+        /// Session.
+        session: u64,
+        /// Client.
+        peer: std::net::IpAddr,
+        /// The list.
+        list: &'a str,
+        /// What it names: the address, the sender's domain, the name in HELO.
+        what: &'a str,
+        /// Its answers, parted by blanks.
+        answer: &'a str,
+        /// What it added to the score; 0 from lists that do not score.
+        score: i32,
+    },
     /// A login attempt.
     Login {
         /// Service.

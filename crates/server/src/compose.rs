@@ -28,6 +28,7 @@ pub(crate) struct House {
     pub(crate) door: Arc<dyn Queue>,
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) dns: Arc<dyn Dns>,
+    pub(crate) lists: Arc<postino_smtpd::lists::BlockLists>,
     pub(crate) maildrops: Arc<dyn Maildrops>,
     pub(crate) tls: Arc<postino_net::ServerTls>,
     pub(crate) scheduler: Arc<postino_send::Scheduler>,
@@ -42,6 +43,7 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
     let store = open_queue(&config, Arc::clone(&clock))?;
     let queue: Arc<dyn Queue> = store.clone();
     let dns: Arc<dyn Dns> = Arc::new(postino_net::dns::Resolver::new(&config.server.remote.dns_servers).context("DNS resolver")?);
+    let lists = block_lists(&config, Arc::clone(&events))?;
     let temporary = config.home.join("queue");
     let live = Live::new(config);
     let directory: Arc<dyn Directory> = Arc::new(postino_directory::VpopmailDirectory::new(live.clone(), Arc::clone(&clock)));
@@ -80,7 +82,13 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
         week_minute: crate::links::week_minute(),
     }));
     let maildrops: Arc<dyn Maildrops> = Arc::new(postino_store::MaildirStore::new(Arc::clone(&clock)));
-    Ok(House { live, clock, events, store, queue, door, directory, dns, maildrops, tls, scheduler, spawn, remote })
+    Ok(House { live, clock, events, store, queue, door, directory, dns, lists, maildrops, tls, scheduler, spawn, remote })
+}
+
+/// Who asks the block lists: a resolver of its own, whose cache a flood of strangers may fill.
+pub(crate) fn block_lists(config: &Config, events: Arc<dyn Events>) -> anyhow::Result<Arc<postino_smtpd::lists::BlockLists>> {
+    let dns = postino_net::dns::Resolver::for_lists(&config.server.remote.dns_servers).context("DNS resolver for block lists")?;
+    Ok(postino_smtpd::lists::BlockLists::new(Arc::new(dns), events))
 }
 
 /// A smarthost that gets a password must show a certificate that the system trusts.

@@ -72,7 +72,9 @@ impl EventSink {
             Event::Warning { what, detail } => writeln!(line, "warning: {what}: {detail}"),
             Event::Alert { what, detail: "" } => writeln!(line, "alert: {what}"),
             Event::Alert { what, detail } => writeln!(line, "alert: {what}: {detail}"),
-            Event::SessionEnded { .. } | Event::Refused { .. } | Event::Login { .. } | Event::Notice { .. } => Ok(()),
+            Event::SessionEnded { .. } | Event::Refused { .. } | Event::Login { .. } | Event::Notice { .. } | Event::Listed { .. } => {
+                Ok(())
+            }
         };
         if crate::qmail::engine().is_some() {
             // qmail's log never shows one, whatever the line is about.
@@ -118,6 +120,9 @@ fn trace(event: &Event<'_>) {
         }
         Event::Refused { service, session, peer, reply, subject } => {
             tracing::info!(service, session, %peer, reply, subject, "refused");
+        }
+        Event::Listed { session, peer, list, what, answer, score } => {
+            tracing::info!(session, %peer, list, what, answer, score, "listed");
         }
         Event::Login { service, peer, login, granted } => {
             if *granted {

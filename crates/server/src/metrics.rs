@@ -5,6 +5,7 @@ use postino_ports::queue::Queue;
 use postino_types::DeliveryOutcome;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::sync::Mutex;
@@ -20,6 +21,8 @@ pub(crate) struct Metrics {
     bounced: Counter,
     sessions: Counter,
     refused: Counter,
+    /// By list; there are no more than the configuration names.
+    listed: Family<Vec<(&'static str, String)>, Counter>,
     logins_granted: Counter,
     logins_denied: Counter,
     warnings: Counter,
@@ -53,6 +56,7 @@ impl Metrics {
         registry.register("bounces", "Bounces queued", metrics.bounced.clone());
         registry.register("sessions", "SMTP and POP3 sessions ended", metrics.sessions.clone());
         registry.register("refusals", "Recipients and messages refused", metrics.refused.clone());
+        registry.register("listings", "Clients that a list in the DNS named", metrics.listed.clone());
         registry.register("logins_granted", "Logins that succeeded", metrics.logins_granted.clone());
         registry.register("logins_denied", "Logins that failed", metrics.logins_denied.clone());
         registry.register("warnings", "Warnings logged", metrics.warnings.clone());
@@ -83,6 +87,7 @@ impl Metrics {
                 DeliveryOutcome::Failed { .. } => _ = self.failed.inc(),
             },
             Event::Bounced { .. } => _ = self.bounced.inc(),
+            Event::Listed { list, .. } => _ = self.listed.get_or_create(&vec![("list", (*list).to_owned())]).inc(),
             Event::SessionEnded { .. } => _ = self.sessions.inc(),
             Event::Refused { .. } => _ = self.refused.inc(),
             Event::Login { granted: true, .. } => _ = self.logins_granted.inc(),

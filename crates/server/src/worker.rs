@@ -233,6 +233,7 @@ impl Shared {
             events: Arc::clone(&house.events),
             clock: Arc::clone(&house.clock),
             dns: Some(Arc::clone(&house.dns)),
+            lists: Some(Arc::clone(&house.lists)),
             tls: Some(Arc::clone(&house.tls)),
             throttle: Arc::clone(&throttle),
             own_addresses: compose::own_addresses(&config),

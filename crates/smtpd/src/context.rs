@@ -1,5 +1,6 @@
 //! What a session is given: the ports of the house and the facts of one connection. Made by the server when it composes itself.
 
+use crate::lists::BlockLists;
 use postino_control::Live;
 use postino_control::resolved::ListenerKind;
 use postino_net::{ConnectionPermit, LoginThrottle, ServerTls};
@@ -28,6 +29,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// For the client's name in Received and in address rules; without it every client but loopback is `unknown`.
     pub dns: Option<Arc<dyn Dns>>,
+    /// Block lists; without them nobody is asked.
+    pub lists: Option<Arc<BlockLists>>,
     /// Certificates; without them neither STARTTLS nor AUTH is offered.
     pub tls: Option<Arc<ServerTls>>,
     /// Counts wrong passwords, for all services.

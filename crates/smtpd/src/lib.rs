@@ -5,6 +5,7 @@
 mod buffer;
 pub mod context;
 mod desk;
+pub mod lists;
 mod login;
 mod received;
 pub mod serve;

@@ -4,17 +4,21 @@
 use crate::buffer::{ReadBuffer, Room};
 use crate::context::{Caller, Context};
 use crate::desk::{Client, Desk};
-use crate::login;
+use crate::lists::Inquiry;
 use crate::settings::settings;
 use crate::transport::Transport;
 use crate::watch::Watch;
+use crate::{login, texts};
 use postino_control::access::Service;
 use postino_control::resolved::ListenerKind;
+use postino_control::tcprules::Verdict;
 use postino_net::listener::Handler;
 use postino_net::{Accepted, ConnectionPermit, access, names};
+use postino_policy::rbl;
 use postino_ports::links::{Asked, Asker};
-use postino_smtp::server::{Action, Attempt, AuthAnswer, EtrnAnswer, Session, Tls};
-use postino_smtp::{MailCommand, Reply};
+use postino_smtp::server::{Action, Attempt, AuthAnswer, EtrnAnswer, RcptAnswer, Session, Tls};
+use postino_smtp::{MailCommand, RcptCommand, Reply};
+use postino_types::ReversePath;
 use postino_types::printable::printable;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +47,9 @@ pub fn handler(kind: ListenerKind, context: Context) -> Handler {
 /// queued all the same.
 pub async fn serve<T: Transport>(transport: T, caller: Caller, context: Context) {
     let mut watch = Watch::new(&context, &caller);
-    let judged = access::judge(&context.config, Service::Smtp, caller.peer.ip(), context.dns.as_deref(), context.events.as_ref()).await;
+    // Boxed: its room is not carried through the whole session.
+    let judged =
+        Box::pin(access::judge(&context.config, Service::Smtp, caller.peer.ip(), context.dns.as_deref(), context.events.as_ref())).await;
     if !judged.may_enter() {
         watch.reason = "denied";
         return;
@@ -51,6 +57,8 @@ pub async fn serve<T: Transport>(transport: T, caller: Caller, context: Context)
     if let Some(links) = &context.links {
         links.connected(caller.peer.ip());
     }
+    // Asked from now on, waited for at the first RCPT.
+    let inquiry = inquiry(&context, &caller, judged.verdict.as_ref());
     let (transport, tls) = match (&context.tls, caller.kind) {
         (Some(tls), ListenerKind::Submissions) => match transport.start_tls(tls).await {
             Ok(transport) => (transport, Tls::Active),
@@ -73,8 +81,15 @@ pub async fn serve<T: Transport>(transport: T, caller: Caller, context: Context)
     own_addresses.push(caller.local);
     let client = Client { rules: judged.verdict, name: judged.name, own_addresses, ..Client::default() };
     let conversation =
-        Conversation { session, buffer: ReadBuffer::default(), desk: Desk::default(), client, caller, context, stopping: false };
+        Conversation { session, buffer: ReadBuffer::default(), desk: Desk::default(), client, inquiry, caller, context, stopping: false };
     conversation.run(transport, watch).await;
+}
+
+/// Strangers on port 25 are asked about, unless a rule lets them relay or says by RBLSMTPD what is to be done.
+fn inquiry(context: &Context, caller: &Caller, rules: Option<&Verdict>) -> Option<Box<Inquiry>> {
+    let is_known = rules.is_some_and(|rules| rules.variable("RELAYCLIENT").is_some() || rules.variable("RBLSMTPD").is_some());
+    let lists = context.lists.as_ref().filter(|_| caller.kind == ListenerKind::Smtp && !is_known)?;
+    Inquiry::begin(lists, &context.config.get(), caller.peer.ip()).map(Box::new)
 }
 
 struct Conversation {
@@ -82,6 +97,8 @@ struct Conversation {
     buffer: ReadBuffer,
     desk: Desk,
     client: Client,
+    /// What block lists know of the client.
+    inquiry: Option<Box<Inquiry>>,
     caller: Caller,
     context: Context,
     /// The shutdown signal was passed on.
@@ -158,7 +175,10 @@ impl Conversation {
         match action {
             Action::Mail(mail) => self.mail(*mail).await,
             Action::Rcpt(rcpt) => {
-                let answer = self.desk.rcpt(&self.context, &self.client, watch, *rcpt).await;
+                let answer = match self.listed(&rcpt, watch).await {
+                    Some(refusal) => RcptAnswer::Refused(refusal),
+                    None => self.desk.rcpt(&self.context, &self.client, watch, *rcpt).await,
+                };
                 self.session.rcpt_answer(answer);
             }
             Action::Begin { declared } => {
@@ -183,6 +203,10 @@ impl Conversation {
         if self.client.name.is_none() {
             self.client.name = Some(names::confirmed(self.context.dns.as_deref(), self.caller.peer.ip()).await);
         }
+        if let Some(inquiry) = self.inquiry.as_mut().filter(|_| !self.client.may_relay) {
+            let helo = String::from_utf8(self.session.hello_name().to_vec()).ok();
+            inquiry.transaction(sender_domain(&mail), helo);
+        }
         self.desk.mail(&self.context, mail);
         self.session.mail_answer(Ok(()));
     }
@@ -199,6 +223,22 @@ impl Conversation {
             Asked::NotAllowed => EtrnAnswer::NotAllowed,
             Asked::Unavailable => EtrnAnswer::Unavailable,
         });
+    }
+
+    /// The refusal for a client whom block lists name. Those who have logged in, and recipients that listed clients may write to, are exempt.
+    async fn listed(&mut self, rcpt: &RcptCommand, watch: &Watch) -> Option<Reply> {
+        if self.session.login().is_some() {
+            self.inquiry = None;
+        }
+        let inquiry = self.inquiry.as_mut()?;
+        let config = self.context.config.get();
+        let (how, text) = Box::pin(inquiry.decide(&config, self.caller.session)).await?;
+        if rbl::is_excepted(&config.server.rbl.except, &rcpt.address) {
+            return None;
+        }
+        let reply = texts::listed(how, &text);
+        watch.refused(&reply, &printable(rcpt.address.as_bytes()));
+        Some(reply)
     }
 
     async fn login(&mut self, attempt: Attempt, watch: &mut Watch) {
@@ -277,6 +317,11 @@ impl Conversation {
             Err(_) => Err("timeout"),
         }
     }
+}
+
+fn sender_domain(mail: &MailCommand) -> Option<String> {
+    let ReversePath::Address(address) = &mail.sender else { return None };
+    String::from_utf8(address.host().map(|_| address.host_lower())?).ok()
 }
 
 async fn evicted(permit: Option<&ConnectionPermit>) {

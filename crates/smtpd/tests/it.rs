@@ -7,6 +7,8 @@ mod events;
 mod house;
 #[path = "it/limits.rs"]
 mod limits;
+#[path = "it/lists.rs"]
+mod lists;
 #[path = "it/queue_trouble.rs"]
 mod queue_trouble;
 #[path = "it/relay.rs"]

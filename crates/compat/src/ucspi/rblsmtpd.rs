@@ -5,6 +5,7 @@ use crate::dns::{DnsError, Resolver, reverse_labels};
 use crate::fatal::{self, Fatal};
 use crate::getopt::{Getopt, Opt};
 use crate::wait::ready;
+use postino_control::rbl::{self, About, List, Refusal, Role};
 use postino_local::error_text::error_text;
 use postino_types::exit;
 use rustix::event::PollFlags;
@@ -144,11 +145,35 @@ impl Session {
         Some(format!("{reversed}.{base}"))
     }
 
+    /// False when the list's line chooses answers and none of them came.
+    fn answers_count(&self, list: &List) -> bool {
+        let Some(name) = self.name_in(&list.base).filter(|_| !list.answers.is_empty()) else { return true };
+        self.resolver.a(&name).is_ok_and(|answers| answers.iter().any(|answer| list.score_of(*answer).is_some()))
+    }
+
+    /// The lists of control/rbl that decide by the address alone, those that let in first. Scores and domains are the server's to judge.
     fn ask_control(&mut self) {
-        let Ok(lists) = std::fs::read(crate::home::choose().join("control/rbl")) else { return };
-        for (_, line) in postino_control::classic::list(&lists) {
-            let base = line.split(|b| b.is_ascii_whitespace() || *b == b':').next().unwrap_or_default();
-            self.block_list(&String::from_utf8_lossy(base));
+        let file = crate::home::choose().join("control/rbl");
+        let Ok(text) = std::fs::read(&file) else { return };
+        let lists = match rbl::parse(&text) {
+            Ok(lists) => lists,
+            Err(e) => {
+                let _ = writeln!(io::stderr(), "rblsmtpd: {}:{}: {e}; no list is asked", file.display(), e.line);
+                return;
+            }
+        };
+        let by_address = || lists.iter().filter(|list| list.about == About::Address);
+        for list in by_address().filter(|list| list.role == Role::Allow) {
+            self.allow_list(&list.base);
+        }
+        let hard = self.hard;
+        for list in by_address() {
+            if let Role::Block(how) = list.role
+                && self.answers_count(list)
+            {
+                self.hard = hard || how == Refusal::ForGood;
+                self.block_list(&list.base);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{Home, Kind, Reload, Setting};
 use crate::links::LinkTable;
 use crate::masquerade::Masquerade;
+use crate::rbl;
 use crate::resolved::BounceFormat;
 use std::time::Duration;
 
@@ -127,6 +128,12 @@ pub(super) static SETTINGS: &[Setting] = &[
         (0, SECONDS_MAX, |c, v| c.queue_lifetime_s = i64::try_from(v).unwrap_or(i64::MAX)),
         ("604800", "seconds"),
         "Time after which a temporary failure becomes permanent.",
+    ),
+    file(
+        "rbl",
+        Kind::Rows(|c, bytes| rbl::parse(bytes).map(|lists| c.rbl = lists.into()).map_err(|e| vec![(e.line, e.reason)])),
+        "",
+        "Block lists in the DNS, one a line: its name, then 451, 553, score=N, allow, sender, helo, txt, untested or answers such as 127.0.0.2, then a colon and a text.",
     ),
     file(
         "rcpthosts",

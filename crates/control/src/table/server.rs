@@ -32,6 +32,10 @@ fn small(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
+fn score(n: u64) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
 const ANY: Bounds = (1, 1 << 40);
 const COUNT: Bounds = (1, 1_000_000);
 const SECONDS: Bounds = (1, 10 * 365 * 86400);
@@ -285,6 +289,40 @@ pub(super) static SETTINGS: &[Setting] = &[
         |c, v| c.server.programs.timeout = Duration::from_secs(v),
         ("3600", "seconds"),
         "How long a program run from .qmail may take.",
+    ),
+    number(
+        "rbl.defer_score",
+        (0, 1000),
+        |c, v| c.server.rbl.defer_score = score(v),
+        ("0", ""),
+        "Sum of scores of the lists in control/rbl from which a client is refused with 451; 0 = never.",
+    ),
+    key(
+        "rbl.except",
+        Kind::Words(|c, v| c.server.rbl.except = v),
+        "",
+        "Recipients that listed clients may write to: addresses, or local parts at any host (postmaster, abuse).",
+    ),
+    key("rbl.only_log", Kind::Flag(|c, v| c.server.rbl.only_log = v), "false", "Tell listings in the log and refuse nobody."),
+    number(
+        "rbl.refuse_score",
+        (1, 1000),
+        |c, v| c.server.rbl.refuse_score = score(v),
+        ("10", ""),
+        "Sum of scores of the lists in control/rbl from which a client is refused with 553.",
+    ),
+    key(
+        "rbl.text",
+        Kind::Line(|c, v| c.server.rbl.text = v),
+        "sorry, %WHAT% is listed by %LIST%",
+        "Text for refused clients where neither control/rbl nor the list has one; %IP% is the client's address.",
+    ),
+    number(
+        "rbl.timeout_s",
+        (1, 60),
+        |c, v| c.server.rbl.timeout = Duration::from_secs(v),
+        ("5", "seconds"),
+        "How long a client may wait for the lists; one that has not answered by then counts as not naming it.",
     ),
     key(
         "remote.allow_loopback",

@@ -95,6 +95,7 @@ fn catalog() -> Catalog {
 /// The server and a resolver that asks it.
 struct House {
     resolver: Resolver,
+    lists: Resolver,
     asked: Arc<AtomicUsize>,
     _server: Server<Zones>,
 }
@@ -112,7 +113,8 @@ async fn house() -> House {
     let mut server = Server::new(Zones { catalog: catalog(), asked: asked.clone() });
     server.register_socket(udp);
     server.register_listener(tcp, Duration::from_secs(5), 32);
-    House { resolver: Resolver::new(&[address]).unwrap(), asked, _server: server }
+    let lists = Resolver::for_lists(&[address]).unwrap();
+    House { resolver: Resolver::new(&[address]).unwrap(), lists, asked, _server: server }
 }
 
 fn hosts(found: &[Mx]) -> Vec<(u16, &str)> {
@@ -212,6 +214,19 @@ async fn answers_are_remembered_failures_are_not() {
     let once = house.asked.load(Ordering::SeqCst);
     let _ = house.resolver.mx("servfail.example.test").await;
     assert!(house.asked.load(Ordering::SeqCst) > once);
+}
+
+/// The resolver for block lists asks for A alone, remembers both kinds of answer, and has a memory of its own.
+#[tokio::test]
+async fn lists_are_asked_once() {
+    let house = house().await;
+    for _ in 0..5 {
+        assert_eq!(house.lists.a("a.example.test").await.unwrap().len(), 2);
+        assert_eq!(house.lists.a("six.example.test").await, Err(DnsError::NoRecord));
+        assert_eq!(house.lists.a("nowhere.example.test").await, Err(DnsError::NoName));
+    }
+    assert_eq!(house.asked.load(Ordering::SeqCst), 3);
+    assert!(matches!(house.lists.a("servfail.example.test").await, Err(DnsError::Temporary(_))));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod fetch;
 mod install_compat;
 mod queue;
 mod queue_qmail;
+mod rbl;
 mod send;
 mod serialmail;
 mod serve;
@@ -102,6 +103,8 @@ enum Command {
     /// Links of control/links: send what is held for one, or hold it again
     #[command(subcommand)]
     Serialmail(serialmail::SerialmailCommand),
+    /// Ask the block lists of control/rbl about an address or a domain
+    Rbl(rbl::RblArgs),
     /// (internal) the unprivileged part of serve
     #[command(hide = true)]
     Worker,
@@ -132,6 +135,7 @@ pub(crate) fn run() -> i32 {
         Command::Fetch(args) => fetch::run(&cli.place, &args),
         Command::FetchSecret { account } => fetch::secret(&cli.place, &account),
         Command::Serialmail(command) => serialmail::run(&cli.place, command),
+        Command::Rbl(args) => rbl::run(&cli.place, &args),
         Command::Worker => crate::worker::main(&cli.place.home()),
         Command::Spawner => serve::spawner(&cli.place),
     };

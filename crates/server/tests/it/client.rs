@@ -1,7 +1,8 @@
 //! A small line client for tests: sends, reads whole replies, insists on codes.
 
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
 /// One connection.
@@ -26,6 +27,19 @@ impl Line {
         let mut line = Self { stream: BufReader::new(stream) };
         let banner = line.line()?;
         Some((line, banner))
+    }
+
+    /// As another address of this machine (127.0.0.9); EHLO said.
+    pub(crate) fn smtp_from(from: Ipv4Addr, port: u16) -> Self {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &SocketAddrV4::new(from, 0)).unwrap();
+        connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut line = Self { stream: BufReader::new(stream) };
+        assert!(line.reply().starts_with("220 "));
+        line.expect("EHLO client.example", "250");
+        line
     }
 
     /// Connects to an SMTP server and says EHLO.

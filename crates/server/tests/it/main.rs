@@ -5,6 +5,7 @@ mod client;
 mod house;
 
 mod access_rules;
+mod block_lists;
 mod crash_kill;
 mod fetch;
 mod howto;

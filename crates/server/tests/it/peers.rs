@@ -94,7 +94,7 @@ fn session(stream: &TcpStream, rcpt_reply: &str, received: &Mutex<Vec<String>>) 
 }
 
 /// A child process ended by its pid.
-struct Guard(Child);
+pub(crate) struct Guard(Child);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -303,18 +303,24 @@ fn a_second_postino_is_found_by_mx() {
 }
 
 fn unbound(house: &House, port: u16) -> Guard {
+    let data = ["far.test. MX 10 mx.far.test.", "mx.far.test. A 127.0.0.1", "nullmx.test. MX 0 ."];
+    name_server(house, port, &data)
+}
+
+/// A real DNS server with these records below `test.`.
+pub(crate) fn name_server(house: &House, port: u16, data: &[&str]) -> Guard {
+    let data: String = data.iter().map(|record| format!("  local-data: '{record}'\n")).collect();
     let dir = house.home.parent().unwrap().join("dns");
     std::fs::create_dir(&dir).unwrap();
     let conf = format!(
-        "server:\n  interface: 127.0.0.1@{port}\n  do-daemonize: no\n  username: \"\"\n  chroot: \"\"\n  directory: \"{0}\"\n  pidfile: \"{0}/pid\"\n  use-syslog: no\n  local-zone: \"test.\" static\n  local-data: \"far.test. MX 10 mx.far.test.\"\n  local-data: \"mx.far.test. A 127.0.0.1\"\n  local-data: \"nullmx.test. MX 0 .\"\n  module-config: \"iterator\"\nremote-control:\n  control-enable: no\n",
+        "server:\n  interface: 127.0.0.1@{port}\n  do-daemonize: no\n  username: \"\"\n  chroot: \"\"\n  directory: \"{0}\"\n  pidfile: \"{0}/pid\"\n  use-syslog: no\n  local-zone: \"test.\" static\n{data}  local-data: \"ready.test. A 127.0.0.1\"\n  module-config: \"iterator\"\nremote-control:\n  control-enable: no\n",
         dir.display()
     );
     let path = dir.join("unbound.conf");
     std::fs::write(&path, conf).unwrap();
     let guard = Guard(Command::new("/usr/sbin/unbound").arg("-c").arg(&path).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     wait_for("the DNS server", || {
-        run_quiet("dig", &["+short", "+time=1", "+tries=1", "@127.0.0.1", "-p", &port.to_string(), "MX", "far.test"])
-            .contains("mx.far.test")
+        run_quiet("dig", &["+short", "+time=1", "+tries=1", "@127.0.0.1", "-p", &port.to_string(), "A", "ready.test"]).contains("127.0.0.1")
     });
     guard
 }

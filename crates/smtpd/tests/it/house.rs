@@ -255,6 +255,7 @@ impl House {
             events: Arc::clone(&events) as Arc<dyn Events>,
             clock: Arc::new(TestClock(tokio::time::Instant::now())),
             dns: None,
+            lists: None,
             tls: Some(tls()),
             throttle: Arc::new(throttle),
             own_addresses: Arc::from([]),
