@@ -23,12 +23,15 @@ const DEAD: Duration = Duration::from_secs(60);
 /// So many questions in a row without an answer make a dead list.
 const SILENCES_MAX: u32 = 5;
 
+/// Held while the list is tested.
+type SharedHealth = Arc<tokio::sync::Mutex<Health>>;
+
 /// All lists' health, and who is asked.
 pub struct BlockLists {
     dns: Arc<dyn Dns>,
     events: Arc<dyn Events>,
     /// By zone and kind of question; no more than configurations ever named.
-    health: Mutex<HashMap<(String, About), Arc<tokio::sync::Mutex<Health>>>>,
+    health: Mutex<HashMap<(String, About), SharedHealth>>,
 }
 
 impl std::fmt::Debug for BlockLists {
@@ -103,7 +106,7 @@ impl BlockLists {
         Arc::new(Self { dns, events, health: Mutex::default() })
     }
 
-    fn health_of(&self, list: &List) -> Arc<tokio::sync::Mutex<Health>> {
+    fn health_of(&self, list: &List) -> SharedHealth {
         let mut all = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry((list.base.clone(), list.about)).or_default())
     }
