@@ -17,10 +17,11 @@ use postino_control::{Config, Live};
 use postino_message::FetchedFrom;
 use postino_policy::route::make_recipient;
 use postino_ports::clock::Clock;
+use postino_ports::directory::{Directory, Resolution};
 use postino_ports::dns::Dns;
 use postino_ports::event::Events;
 use postino_ports::queue::{AcceptError, BodyWriter, NewEntry, Queue};
-use postino_types::{BodyKind, DsnWish, Envelope, Origin, PeerInfo, QueueId};
+use postino_types::{BodyKind, DsnWish, Envelope, Origin, PeerInfo, QueueId, Recipient};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ pub struct Ports {
     pub config: Live,
     /// Names of the servers.
     pub dns: Arc<dyn Dns>,
+    /// Which of the named recipients there are.
+    pub directory: Arc<dyn Directory>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Operator's view.
@@ -453,7 +456,7 @@ impl Run<'_> {
         config: &Config,
     ) -> Result<QueueId, AcceptError> {
         let now = self.ports.clock.now();
-        let recipient = header.recipient(self.account, config);
+        let recipient = self.recipient(header, config).await;
         let sender = header.sender();
         let id = mark(self.account, scope, &item.uid);
         let from = FetchedFrom {
@@ -464,15 +467,9 @@ impl Run<'_> {
             id: &id,
             time: now,
         };
-        let utf8 = recipient.is_non_ascii() || !sender.as_bytes().is_ascii();
-        let envelope = Envelope {
-            sender,
-            recipients: vec![make_recipient(config, &recipient)],
-            body: BodyKind::EightBit,
-            utf8,
-            dsn: DsnWish::default(),
-            require_tls: false,
-        };
+        let utf8 = recipient.address.is_non_ascii() || !sender.as_bytes().is_ascii();
+        let envelope =
+            Envelope { sender, recipients: vec![recipient], body: BodyKind::EightBit, utf8, dsn: DsnWish::default(), require_tls: false };
         let peer = PeerInfo { ip: self.connection.peer.to_string(), helo: self.account.host.clone(), login: None };
         let entry = NewEntry {
             envelope,
@@ -482,6 +479,19 @@ impl Run<'_> {
             expires: now.plus_secs(config.queue_lifetime_s),
         };
         writer.commit(entry).await
+    }
+
+    /// Whom the message is for; what a field names that we do not have goes to the account's own address, not back to a stranger.
+    async fn recipient(&self, header: &Header, config: &Config) -> Recipient {
+        let named = make_recipient(config, &header.recipient(self.account, config));
+        if self.account.multidrop.is_none() {
+            return named;
+        }
+        match self.ports.directory.resolve(&named.routed.address).await {
+            Ok(Resolution::NoMailbox { .. } | Resolution::Locked { .. }) => make_recipient(config, &self.account.to),
+            // What cannot be looked up now is delivery's to find out.
+            _ => named,
+        }
     }
 
     async fn delete(&mut self, scope: &str, items: Vec<Item>) -> Result<(), Trouble> {

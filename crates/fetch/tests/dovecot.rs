@@ -43,9 +43,9 @@ impl Dovecot {
         let [pop3, pop3s, imap, imaps] = [free_port(), free_port(), free_port(), free_port()];
         let config = format!(
             "base_dir = {d}/run\nlog_path = {d}/log\nstate_dir = {d}/state\nprotocols = pop3 imap\nlisten = 127.0.0.1\nssl = yes\nssl_cert = <{cert}\nssl_key = <{key}\n\
-             mail_location = maildir:~/Maildir\ndisable_plaintext_auth = no\nauth_mechanisms = plain login cram-md5\nfirst_valid_uid = 1\n\
-             {internal}mail_max_userip_connections = 1000\n\
-             passdb {{\n driver = static\n args = password=segreto\n}}\n\
+             mail_location = maildir:~/Maildir\ndisable_plaintext_auth = no\nauth_mechanisms = plain login cram-md5 xoauth2 oauthbearer\nfirst_valid_uid = 1\n\
+             {internal}mail_max_userip_connections = 1000\nauth_failure_delay = 0\n\
+             passdb {{\n driver = static\n mechanisms = plain login cram-md5\n args = password=segreto\n}}\n             passdb {{\n driver = oauth2\n mechanisms = xoauth2 oauthbearer\n args = {d}/oauth2\n}}\n\
              userdb {{\n driver = static\n args = uid={uid} gid={gid} home={h}/%u\n}}\n\
              service anvil {{\n chroot =\n}}\nservice stats {{\n chroot =\n}}\n\
              service pop3-login {{\n chroot =\n inet_listener pop3 {{\n port = {pop3}\n }}\n inet_listener pop3s {{\n port = {pop3s}\n ssl = yes\n }}\n}}\n\
@@ -58,6 +58,8 @@ impl Dovecot {
             gid = ids.1,
         );
         std::fs::write(dir.path().join("conf"), config).unwrap();
+        let asked = format!("tokeninfo_url = http://127.0.0.1:{}/\nusername_attribute = username\n", token_server());
+        std::fs::write(dir.path().join("oauth2"), asked).unwrap();
         let child = Command::new("/usr/sbin/dovecot")
             .args(["-F", "-c"])
             .arg(dir.path().join("conf"))
@@ -73,6 +75,11 @@ impl Dovecot {
             }
         }
         server
+    }
+
+    /// The token that opens this user's mailbox.
+    pub(crate) fn token(user: &str) -> String {
+        format!("good-token.{user}")
     }
 
     pub(crate) fn log(&self) -> String {
@@ -118,6 +125,31 @@ impl Dovecot {
     pub(crate) fn count(&self, user: &str) -> usize {
         ["new", "cur"].iter().map(|d| std::fs::read_dir(self.maildir(user).join(d)).map_or(0, Iterator::count)).sum()
     }
+}
+
+/// Says whose a token is, as a provider would: it stands in the token.
+fn token_server() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut head = [0u8; 4096];
+            let n = std::io::Read::read(&mut stream, &mut head).unwrap_or(0);
+            let asked = String::from_utf8_lossy(&head[..n]).into_owned();
+            let user = asked.split("good-token.").nth(1).map(|rest| rest.split(' ').next().unwrap().to_owned());
+            let (status, body) = match user {
+                Some(user) => ("200 OK", format!("{{\"username\": \"{user}\"}}")),
+                None => ("401 Unauthorized", "{\"error\": \"invalid_token\"}".to_owned()),
+            };
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = std::io::Write::write_all(&mut stream, answer.as_bytes());
+        }
+    });
+    port
 }
 
 pub(crate) fn now() -> i64 {

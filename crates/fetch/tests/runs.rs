@@ -93,6 +93,35 @@ async fn sender_recipient_and_received_line() {
     assert!(first.starts_with("Received: from mail.test (POP3S account pop3s)\n  by here.test with POP3S id fetch-"), "{first}");
 }
 
+/// A stranger's bounce would go to whoever the message says it is from.
+#[tokio::test(flavor = "multi_thread")]
+async fn named_recipients_that_are_not_here_are_not_bounced() {
+    let server = Dovecot::start();
+    let drop = Multidrop { header: "Delivered-To".into(), nth: 1, strip: String::new(), domain: None };
+    let account = FetchAccount { multidrop: Some(drop), ..accounts(&server).remove(0) };
+    server.put(&account.user, "1.M1P1.test", b"Delivered-To: nobody@here.test\n\nx\n");
+    let world = World::new();
+    world.run(&account).await.1.unwrap();
+    assert_eq!(world.queued().await[0].0.envelope.recipients[0].address.to_string(), "joe@here.test");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_open_mailboxes() {
+    let server = Dovecot::start();
+    for (base, auth) in [(0, FetchAuth::Auto), (0, FetchAuth::XOAuth2), (3, FetchAuth::OAuthBearer), (3, FetchAuth::XOAuth2)] {
+        let secret = |token: &str| postino_control::fetch::FetchSecret::TokenCommand(vec![token.into()]);
+        let base = accounts(&server).remove(base);
+        let user = format!("token-{}-{auth:?}", base.user).to_lowercase();
+        server.put(&user, "1.M1P1.test", b"Subject: one\n\nx\n");
+        let account = FetchAccount { auth, secret: secret(&Dovecot::token(&user)), user, ..base };
+        let world = World::new();
+        let (outcome, result) = world.run(&account).await;
+        assert_eq!((outcome.fetched, result), (1, Ok(())), "{}: {}", account.user, server.log());
+        let stale = FetchAccount { secret: secret("stale"), ..account };
+        assert!(matches!(world.run(&stale).await.1, Err(Trouble::Session(Broken::Login(_)))));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fetched_messages_stay_for_the_days_that_were_set() {
     let server = Dovecot::start();

@@ -5,6 +5,7 @@ use postino_control::{Config, Live};
 use postino_fetch::{Fetcher, Mode, Outcome, Ports, Secrets, Trouble};
 use postino_ports::BoxFuture;
 use postino_ports::clock::Clock;
+use postino_ports::directory::{Credentials, Directory, Login, LookupError, Resolution};
 use postino_ports::dns::{Dns, DnsError, Mx};
 use postino_ports::event::Silent;
 use postino_ports::queue::{Queue, QueueEntry};
@@ -54,13 +55,29 @@ impl Dns for Loopback {
     }
 }
 
-/// The secret is the path's last part.
+/// Everybody is here but `nobody`.
+struct Everybody;
+
+impl Directory for Everybody {
+    fn resolve<'a>(&'a self, routed: &'a Address) -> BoxFuture<'a, Result<Resolution, LookupError>> {
+        let is_here = routed.local() != b"nobody";
+        Box::pin(async move { Ok(if is_here { Resolution::Discard } else { Resolution::NoMailbox { text: String::new() } }) })
+    }
+    fn authenticate(&self, _: Credentials) -> BoxFuture<'_, Result<Login, LookupError>> {
+        Box::pin(async { Ok(Login::Denied) })
+    }
+}
+
+/// The secret is the path's last part; a token is the program's name.
 struct InTheName;
 
 impl Secrets for InTheName {
     fn secret<'a>(&'a self, account: &'a FetchAccount) -> BoxFuture<'a, Result<zeroize::Zeroizing<Vec<u8>>, String>> {
-        let FetchSecret::PasswordFile(path) = &account.secret else { panic!() };
-        let secret = path.file_name().unwrap().as_encoded_bytes().to_vec();
+        let secret = match &account.secret {
+            FetchSecret::PasswordFile(path) => path.file_name().unwrap().as_encoded_bytes().to_vec(),
+            FetchSecret::TokenCommand(words) => words[0].clone().into_bytes(),
+            FetchSecret::PasswordCommand(_) => panic!(),
+        };
         Box::pin(async move { Ok(zeroize::Zeroizing::new(secret)) })
     }
 }
@@ -86,6 +103,7 @@ impl World {
             queue: queue.clone(),
             config: live.clone(),
             dns: Arc::new(Loopback),
+            directory: Arc::new(Everybody),
             clock: clock.clone(),
             events: Arc::new(Silent),
             secrets: Arc::new(InTheName),

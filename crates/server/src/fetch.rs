@@ -27,6 +27,7 @@ pub(crate) fn of_house(house: &House) -> Arc<Fetcher> {
         queue: Arc::clone(&house.door),
         config: house.live.clone(),
         dns: Arc::clone(&house.dns),
+        directory: Arc::clone(&house.directory),
         clock: Arc::clone(&house.clock),
         events: Arc::clone(&house.events),
         secrets: Arc::new(BySpawner(house.spawn.clone())),

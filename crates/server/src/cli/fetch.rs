@@ -61,7 +61,9 @@ impl Door {
         let dns = Arc::new(postino_net::dns::Resolver::new(&config.server.remote.dns_servers).context("DNS resolver")?);
         let state_dir = crate::fetch::state_dir(&home);
         let events = Arc::new(ToTerminal);
-        let fetcher = Fetcher::new(Ports { queue: store.clone(), config: Live::new(config), dns, clock, events, secrets, state_dir });
+        let config = Live::new(config);
+        let directory = Arc::new(postino_directory::VpopmailDirectory::new(config.clone(), Arc::clone(&clock)));
+        let fetcher = Fetcher::new(Ports { queue: store.clone(), config, dns, directory, clock, events, secrets, state_dir });
         drop(inside);
         Ok(Self::Own(runtime, fetcher, store))
     }
