@@ -7,6 +7,7 @@ mod reader;
 pub(crate) use reader::Masked;
 
 use crate::Program;
+use crate::home::read_if_there;
 use postino_control::masquerade::Masquerade;
 use std::io;
 use std::path::Path;
@@ -16,11 +17,7 @@ pub(crate) const PROGRAMS: &[(&str, Program)] = &[("qmail-masq", program::run)];
 
 /// The table of this home; empty without the file.
 pub(crate) fn read(home: &Path) -> io::Result<Masquerade> {
-    let bytes = match std::fs::read(home.join("control/masquerade")) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Masquerade::default()),
-        Err(error) => return Err(error),
-    };
+    let Some(bytes) = read_if_there(&home.join("control/masquerade"))? else { return Ok(Masquerade::default()) };
     Masquerade::parse(&bytes).map_err(|problems| {
         let told = problems.first().map(|(line, reason)| format!("line {line} {reason}"));
         io::Error::new(io::ErrorKind::InvalidData, told.unwrap_or_default())

@@ -10,6 +10,7 @@ mod places;
 mod rblsmtpd;
 mod recordio;
 mod server_options;
+mod tcp_env;
 mod tcpclient;
 mod tcprules;
 mod tcprulescheck;
@@ -26,6 +27,7 @@ pub(crate) const PROGRAMS: &[(&str, Program)] = &[
     (tcpserver::HELPER, tcpserver::run_helper),
     (local_names::HELPER, local_names::run),
     ("tcpclient", |args| fatal::main("tcpclient", tcpclient::run(args))),
+    ("tcp-env", |args| fatal::main("tcp-env", tcp_env::run(args))),
     ("recordio", |args| fatal::main("recordio", recordio::run(args))),
     (recordio::HELPER, recordio::run_helper),
     ("mconnect", |args| fatal::main("mconnect", clients::mconnect(args))),

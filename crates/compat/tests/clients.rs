@@ -124,3 +124,23 @@ fn clients_that_fetch() {
     program("who@", Path::new("/")).arg("127.0.0.1").output().unwrap().stderr.as_slice().read_to_string(&mut silent).unwrap();
     assert!(silent.is_empty() || silent.starts_with("tcpclient: unable to connect to 127.0.0.1 port 11: "), "{silent}");
 }
+
+#[test]
+fn tcp_env_tells_what_inetd_does_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    let run = |stdin: Stdio| {
+        let mut command = program("tcp-env", Path::new("/"));
+        command.args(["-R", "env"]).env("TCPREMOTEINFO", "inherited").env("DNSCACHEIP", "127.0.0.1:9").stdin(stdin);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let text = run(std::os::fd::OwnedFd::from(accepted).into());
+    let port = client.local_addr().unwrap().port();
+    for line in ["PROTO=TCP", "TCPLOCALIP=127.0.0.1", "TCPREMOTEIP=127.0.0.1", &format!("TCPREMOTEPORT={port}")] {
+        assert!(text.lines().any(|got| got == line), "{line} in {text}");
+    }
+    assert!(!text.contains("TCPREMOTEINFO"));
+    let text = run(Stdio::null());
+    assert!(text.contains("PROTO=UNKNOWN\n") && !text.contains("TCP"), "{text}");
+}

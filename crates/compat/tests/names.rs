@@ -8,7 +8,7 @@ const NAMES: &str = "qmail-start qmail-lspawn qmail-rspawn qmail-local qmail-rem
     newaliases qmail-smtpd qmail-popup qmail-pop3d checkpassword qmail-qread qmail-qstat qmail-tcpto qmail-tcpok qmail-showctl qmail-newu \
     qmail-pw2u qmail-newmrh qmail-getpw config config-fast splogger maildirmake maildir2mbox maildirwatch maildirsmtp maildirserial \
     serialsmtp maildirqmtp serialqmtp setlock predate forward condredirect bouncesaying except preline qbiff qreceipt elq pinq qail datemail \
-    mailsubj qmail-qmtpd qmail-qmqpc qmail-qmqpd tcpserver tcpclient tcprules tcprulescheck rblsmtpd cdb addcr delcr fixcrlf recordio argv0 \
+    mailsubj qmail-qmtpd qmail-qmqpc qmail-qmqpd tcpserver tcpclient tcp-env tcprules tcprulescheck rblsmtpd cdb addcr delcr fixcrlf recordio argv0 \
     mconnect tcpcat who@ date@ finger@ http@";
 
 #[test]

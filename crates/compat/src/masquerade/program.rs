@@ -3,6 +3,7 @@
 
 use super::Masked;
 use crate::fatal::Fatal;
+use crate::home::read_if_there;
 use crate::qmail::queue::{DEATH, read_body, read_envelope};
 use crate::qq::{Qq, Refused};
 use crate::spool::Spool;
@@ -102,10 +103,8 @@ fn before_queue(home: &Path) -> Result<(), i32> {
 fn controls(home: &Path) -> Result<Config, ()> {
     let mut raw = Raw { home: home.to_path_buf(), ..Raw::default() };
     for name in FILES {
-        match std::fs::read(home.join("control").join(name)) {
-            Ok(bytes) => drop(raw.files.insert(name, bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => return Err(()),
+        if let Some(bytes) = read_if_there(&home.join("control").join(name)).map_err(drop)? {
+            raw.files.insert(name, bytes);
         }
     }
     load::resolve(&raw).map(|loaded| loaded.config).map_err(|problems| {

@@ -166,7 +166,7 @@ pub(super) fn run(args: &[OsString]) -> i32 {
     }
 }
 
-fn ends_of_stdin() -> Option<Ends> {
+pub(super) fn ends_of_stdin() -> Option<Ends> {
     let stdin = rustix::stdio::stdin();
     let local = rustix::net::getsockname(stdin).ok()?.try_into().ok()?;
     let remote = rustix::net::getpeername(stdin).ok()??.try_into().ok()?;
