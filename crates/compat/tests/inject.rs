@@ -1,9 +1,8 @@
 //! qmail-inject, sendmail and the programs for dot-qmail files, on the recorded cases.
 
-use super::program;
+use super::{program, script};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -18,11 +17,6 @@ fn home() -> tempfile::TempDir {
     fs::write(home.path().join("control/me"), "oracle.test\n").unwrap();
     script(&home.path().join("bin/qmail-queue"), QUEUE);
     home
-}
-
-fn script(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 fn with_input(mut command: Command, home: &Path, input: &str) -> Output {

@@ -5,7 +5,6 @@ use super::sink::Sink;
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -25,9 +24,7 @@ fn home(port: u16) -> tempfile::TempDir {
 }
 
 fn script(home: &Path, name: &str, text: &str) {
-    let file = home.join("bin").join(name);
-    fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    super::script(&home.join("bin").join(name), &format!("#!/bin/sh\n{text}\n"));
 }
 
 fn out(name: &str, home: &Path, args: &[&str]) {

@@ -1,6 +1,6 @@
 //! qmail-queue: its exit codes, the conversation with the server's socket, the drop file when there is none.
 
-use super::program;
+use super::{copy_program, program, script};
 use postino_local::inject::{DROP_HEADER_BYTES, SocketPart, SocketReader, decode_drop_head, drop_head_bytes};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -132,7 +132,7 @@ fn a_socket_that_nobody_serves_counts_as_no_server() {
 /// The installed program as qmail-queue, so that the others find it unreplaced.
 fn install(home: &Path) {
     fs::create_dir_all(home.join("bin")).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_postino-compat"), home.join("bin/qmail-queue")).unwrap();
+    copy_program(&home.join("bin/qmail-queue"));
     fs::create_dir_all(home.join("control")).unwrap();
     fs::write(home.join("control/me"), "a.test\n").unwrap();
 }
@@ -185,8 +185,7 @@ fn a_scanner_under_the_name_or_in_the_variable_is_asked_though_a_server_runs() {
     let _listening = UnixListener::bind(home.path().join("run/queue.sock")).unwrap();
     fs::rename(home.path().join("bin/qmail-queue"), home.path().join("bin/qmail-queue-real")).unwrap();
     let scanner = home.path().join("bin/qmail-queue");
-    fs::write(&scanner, "#!/bin/sh\ncat >/dev/null\nexit 31\n").unwrap();
-    fs::set_permissions(&scanner, fs::Permissions::from_mode(0o755)).unwrap();
+    script(&scanner, "#!/bin/sh\ncat >/dev/null\nexit 31\n");
     let refused = inject(home.path(), b"x\n");
     assert_eq!(refused.status.code(), Some(100));
     fs::rename(&scanner, home.path().join("scan")).unwrap();

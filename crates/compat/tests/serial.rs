@@ -2,10 +2,9 @@
 //! descriptors 6 and 7.
 
 use super::sink::Sink;
-use super::{program, sink};
+use super::{program, script, sink};
 use serde_json::Value;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Keeps message and envelope of bounces.
@@ -18,12 +17,6 @@ struct Run {
     left: Vec<String>,
     message: String,
     envelope: String,
-}
-
-fn script(path: &Path, text: &str) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 fn run(case: &Value) -> Run {

@@ -12,9 +12,7 @@ use std::process::{Command, Output, Stdio};
 const KEEP: &str = "cat > message; exec 3<&1; cat <&3 | tr '\\000' '\\n' > envelope";
 
 fn script(path: &Path, text: &str) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    super::script(path, &format!("#!/bin/sh\n{text}\n"));
 }
 
 fn home() -> tempfile::TempDir {

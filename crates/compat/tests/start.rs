@@ -1,16 +1,14 @@
 //! qmail-start: what the engine is started with, and where its log goes. The engine here is a script that tells what it got.
 
-use super::program;
+use super::{program, script};
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 fn home_with_engine() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join("bin")).unwrap();
     let engine = home.path().join("bin/qmail-send");
-    fs::write(&engine, "#!/bin/sh\nprintf '<%s>' \"$@\"\n").unwrap();
-    fs::set_permissions(engine, fs::Permissions::from_mode(0o755)).unwrap();
+    script(&engine, "#!/bin/sh\nprintf '<%s>' \"$@\"\n");
     home
 }
 

@@ -1,6 +1,6 @@
 //! setlock, config-fast, qmail-showctl, maildir2mbox, mailsubj.
 
-use super::program;
+use super::{copy_program, program, script};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -77,8 +77,7 @@ fn mailsubj_gives_a_header_to_qmail_inject() {
     let home = home();
     fs::create_dir(home.path().join("bin")).unwrap();
     let inject = home.path().join("bin/qmail-inject");
-    fs::write(&inject, "#!/bin/sh\ncat; exit 3\n").unwrap();
-    fs::set_permissions(&inject, fs::Permissions::from_mode(0o755)).unwrap();
+    script(&inject, "#!/bin/sh\ncat; exit 3\n");
     fs::write(home.path().join("text"), "hello\n").unwrap();
     let input = |path: &Path| File::open(path).unwrap();
     let output = program("mailsubj", home.path()).args(["a subject", "r@x.test"]).stdin(input(&home.path().join("text"))).output().unwrap();
@@ -108,11 +107,10 @@ fn qread_and_qstat_ask_postino() {
     let home = home();
     fs::create_dir(home.path().join("bin")).unwrap();
     let postino = home.path().join("bin/postino");
-    fs::write(&postino, "#!/bin/sh\necho \"$@\"\n").unwrap();
-    fs::set_permissions(&postino, fs::Permissions::from_mode(0o755)).unwrap();
+    script(&postino, "#!/bin/sh\necho \"$@\"\n");
     // A copy of the program, so that no postino of the build directory lies beside it.
     let copy = home.path().join("bin/qmail-qstat");
-    fs::copy(env!("CARGO_BIN_EXE_postino-compat"), &copy).unwrap();
+    copy_program(&copy);
     let output = std::process::Command::new(&copy).env("POSTINO_HOME", home.path()).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "queue stat --qmail\n");
 }
