@@ -62,7 +62,7 @@ fn dot_qmail(account: &Account) -> Resolution {
 
 /// A delivery that the spawner does; here only "does it have a file at all?". A home that we may not read is left to the delivery.
 fn by_existence(account: &Account) -> Result<Resolution, Trouble> {
-    if account.dash.is_empty() {
+    if account.dash.is_empty() || is_awkward(account)? {
         return Ok(dot_qmail(account));
     }
     match dot_qmail::any_there(&account.home, &dot_qmail::candidates(&account.dash, &account.ext)) {
@@ -73,15 +73,22 @@ fn by_existence(account: &Account) -> Result<Resolution, Trouble> {
     }
 }
 
+/// A home that others may write, or that is sticky because its owner is editing: the delivery says so and waits (dot-qmail(5)).
+/// What files it has is no answer then.
+fn is_awkward(account: &Account) -> Result<bool, Trouble> {
+    let home = std::fs::metadata(&account.home).map_err(|error| Trouble::io(&account.home, &error))?;
+    Ok(home.mode() & 0o1002 != 0)
+}
+
 /// An entry of users/assign: a virtual domain, or a user with his own rules.
 fn assigned(sources: Sources<'_>, account: &Account, routed: &Address, depth: Depth) -> Result<Resolution, Trouble> {
     if account.uid == 0 || account.uid < sources.config.server.minuid {
         return Err(Trouble::text(format!("users/cdb: not allowed to deliver as uid {}", account.uid)));
     }
-    let home = std::fs::metadata(&account.home).map_err(|error| Trouble::io(&account.home, &error))?;
+    if is_awkward(account)? {
+        return Ok(dot_qmail(account));
+    }
     let names = dot_qmail::candidates(&account.dash, &account.ext);
-    // A home that others may write, or that is sticky because its owner is editing: the delivery says so and waits (dot-qmail(5)).
-    let awkward = home.mode() & 0o1002 != 0;
     let found = match dot_qmail::read_first(sources.files, sources.wall, &account.home, names) {
         Ok(found) => found,
         Err((_, error)) if matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::FileTooLarge) => {
@@ -92,7 +99,7 @@ fn assigned(sources: Sources<'_>, account: &Account, routed: &Address, depth: De
     let Some(found) = found else {
         return Ok(if account.dash.is_empty() { dot_qmail(account) } else { no_mailbox() });
     };
-    if awkward || found.mode & 0o002 != 0 {
+    if found.mode & 0o002 != 0 {
         return Ok(dot_qmail(account));
     }
     match dot_qmail::meaning(&found.text, b"") {

@@ -14,7 +14,7 @@ use postino_policy::{make_recipient, verp};
 use postino_ports::BoxFuture;
 use postino_ports::body::Body;
 use postino_ports::deliver::{Deliver, Job};
-use postino_ports::directory::{Directory, DotQmail, LookupError, Mailbox, Resolution};
+use postino_ports::directory::{Directory, LookupError, Mailbox, Resolution};
 use postino_ports::disk::Disk;
 use postino_ports::queue::QueueEntry;
 use postino_ports::spawn::{self, Once, Spawn};
@@ -113,6 +113,8 @@ impl LocalDelivery {
         let case = Case { config: &config, entry: &job.entry, body: &job.body, index, routed, sender };
         match self.ports.directory.resolve(routed).await {
             Ok(resolution) => self.resolved(&case, resolution).await,
+            // The spawner reads it itself, and says what is wrong with it.
+            Err(LookupError { what }) if what.contains("users/cdb") => self.by_spawner(&case).await,
             Err(LookupError { what }) => {
                 DeliveryOutcome::deferred(TempStatus::SYSTEM, format!("Unable to look up mailbox: {what}. (#4.3.0)\n"))
             }
@@ -129,7 +131,8 @@ impl LocalDelivery {
             Resolution::Directory { maildir, uid, gid: _, delivered_to } => {
                 self.to_maildir(case, &delivered_to, Place { maildir, uid, account: None }).await
             }
-            Resolution::DotQmail(dot) => self.through_spawner(case, dot).await,
+            // Who this is for is told by the local part alone; what the directory found is not passed on.
+            Resolution::DotQmail(_) => self.by_spawner(case).await,
             Resolution::Forward { to, delivered_to, uid } => forwarded(case, &to, &delivered_to, uid).await,
             Resolution::Discard => DeliveryOutcome::delivered("did 0+0+1\n"),
             Resolution::NoMailbox { text } => DeliveryOutcome::failed(PermStatus::NO_MAILBOX, line(text)),
@@ -178,9 +181,7 @@ impl LocalDelivery {
         if self.is_repeated(case) { Once::Repeated(name) } else { Once::First(name) }
     }
 
-    async fn through_spawner(&self, case: &Case<'_>, dot: DotQmail) -> DeliveryOutcome {
-        // Who this is for is told by the local part alone; what the directory found is not passed on.
-        drop(dot);
+    async fn by_spawner(&self, case: &Case<'_>) -> DeliveryOutcome {
         let delivery = spawn::LocalDelivery {
             local: case.routed.local().to_vec(),
             host: case.routed.host().unwrap_or_default().to_vec(),

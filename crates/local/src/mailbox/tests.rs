@@ -2,6 +2,7 @@
 
 use super::*;
 use postino_disk::RealDisk;
+use postino_ports::directory::DotQmail;
 use postino_ports::directory::{Credentials, Login};
 use postino_ports::spawn::ChildReport;
 use postino_types::{BodyKind, Channel, DsnWish, Envelope, Notify, Origin, QueueId, RecipientState, Routed};

@@ -26,6 +26,7 @@ const LATER: [&str; 4] = ["courier", "vpopmail", "vpopmail delivery", "vchkpw"];
 const EXPECTED: &str = include_str!("qmail_cases/expected_failures.tsv");
 const SEED: &str = "POSTINO_CASE_SEED";
 const CASE: &str = "POSTINO_CASE";
+const ID: &str = "POSTINO_CASE_ID";
 /// Worlds at the same time.
 const WORLDS: usize = 6;
 
@@ -65,28 +66,45 @@ fn driver(case: &Value) -> Option<Driver> {
     })
 }
 
-fn all() -> Vec<PathBuf> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../compat/tests/cases");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|e| e == "json") && !LATER.contains(&read(path)["group"].as_str().unwrap()));
-    paths.sort();
-    paths
+/// Where a case stands: a file of its own, or an item of a list.
+#[derive(Clone)]
+struct Place {
+    path: PathBuf,
+    id: String,
 }
 
-fn read(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+impl Place {
+    fn read(&self) -> Value {
+        let content: Value = serde_json::from_slice(&std::fs::read(&self.path).unwrap()).unwrap();
+        match content.as_array() {
+            Some(items) => items.iter().find(|item| item["id"] == self.id.as_str()).cloned().expect("a case of that name"),
+            None => content,
+        }
+    }
 }
 
-fn id(path: &Path) -> String {
-    path.file_stem().unwrap().to_string_lossy().into_owned()
+/// The recorded cases, and ours for rules that no recorded case tries.
+fn all() -> Vec<Place> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut places = Vec::new();
+    for folder in [here.join("../compat/tests/cases"), here.join("tests/it/qmail_cases/rules")] {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let content: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            let cases = content.as_array().cloned().unwrap_or_else(|| vec![content]);
+            let wanted = cases.iter().filter(|case| !LATER.contains(&case["group"].as_str().unwrap()));
+            places.extend(wanted.map(|case| Place { path: path.clone(), id: case["id"].as_str().unwrap().to_owned() }));
+        }
+    }
+    places
 }
 
-fn outcome(path: &Path, seed: u64) -> Result<(), String> {
+fn outcome(place: &Place, seed: u64) -> Result<(), String> {
     let output = Command::new("unshare")
         .args(["-m", "-p", "-n", "-f", "--mount-proc", "--kill-child", "--"])
         .arg(std::env::current_exe().unwrap())
         .args(["qmail_cases::one_case_in_its_world", "--exact", "--ignored", "--nocapture"])
-        .env(CASE, path)
+        .env(CASE, &place.path)
+        .env(ID, &place.id)
         .env(SEED, seed.to_string())
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
@@ -103,9 +121,9 @@ fn failures(seed: u64) -> BTreeMap<String, String> {
         for _ in 0..WORLDS {
             scope.spawn(|| {
                 loop {
-                    let Some(path) = waiting.lock().unwrap().pop() else { break };
-                    if let Err(seen) = outcome(&path, seed) {
-                        failed.lock().unwrap().insert(id(&path), seen);
+                    let Some(place) = waiting.lock().unwrap().pop() else { break };
+                    if let Err(seen) = outcome(&place, seed) {
+                        failed.lock().unwrap().insert(place.id, seen);
                     }
                 }
             });
@@ -144,9 +162,9 @@ fn check(seed: u64) {
 /// Every case of the programs that exist has somebody who runs it, here and with a seed.
 #[test]
 fn every_case_is_run() {
-    let idle: Vec<String> = all().iter().filter(|path| driver(&read(path)).is_none()).map(|path| id(path)).collect();
+    let idle: Vec<String> = all().into_iter().filter(|place| driver(&place.read()).is_none()).map(|place| place.id).collect();
     assert!(idle.is_empty(), "nobody runs {idle:?}");
-    assert!(all().len() > 280, "where are the cases?");
+    assert!(all().len() > 380, "where are the cases?");
 }
 
 #[test]
@@ -165,7 +183,8 @@ fn the_same_cases_with_other_names() {
 #[ignore = "started by the tests above"]
 fn one_case_in_its_world() {
     let (Some(path), Ok(seed)) = (std::env::var_os(CASE), std::env::var(SEED)) else { return };
-    let case = read(Path::new(&path));
+    let id = std::env::var(ID).unwrap_or_default();
+    let case = Place { path: path.into(), id }.read();
     let names = names::Names::new(seed.parse().unwrap(), case["group"].as_str().unwrap());
     let run = driver(&case).expect("somebody who runs it");
     let case = names.varied(&case);

@@ -56,9 +56,11 @@ impl Names {
         let net = digit(seed);
         let text_of = |before: &str, old: &str| (format!("{before}{old}"), format!("{before}{}", &text[..old.len().min(text.len())]));
         let pairs = [
+            ("OqAlice".to_owned(), capital(&alice)),
             ("oqalice".to_owned(), alice),
             ("oqbob".to_owned(), bob),
             ("ORACLE".to_owned(), oracle.to_uppercase()),
+            ("Oracle".to_owned(), capital(&oracle)),
             ("oracle".to_owned(), oracle),
             ("REMOTE.".to_owned(), format!("{}.", remote.to_uppercase())),
             ("remote.test".to_owned(), format!("{remote}.test")),
@@ -127,6 +129,10 @@ impl Names {
         let name = self.text(name);
         self.accounts().into_iter().find(|account| account.name == name).unwrap_or_else(|| panic!("nobody is called {name}"))
     }
+}
+
+fn capital(word: &str) -> String {
+    format!("{}{}", word[..1].to_uppercase(), &word[1..])
 }
 
 /// A word for `old`: of its length, or of a length of its own.
