@@ -1,5 +1,7 @@
 //! The folders of a home: made, owned and readable as each part needs them. Called at start by `supervise`, `serve`, `setup` and `install-compat`; never touches mail.
 
+mod hand_over;
+
 use anyhow::Context;
 use postino_control::Config;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -28,6 +30,8 @@ pub(crate) fn prepare(home: &Path, owner: Option<(u32, u32)>) -> anyhow::Result<
         }
     }
     if let Some((uid, gid)) = owner {
+        hand_over::hand_over(home, (uid, gid))
+            .with_context(|| format!("cannot give {} to another account", home.join("queue").display()))?;
         own_files_below(&home.join("tls"), uid, gid)?;
         own_files_below(&home.join("queue"), uid, gid)?;
     }

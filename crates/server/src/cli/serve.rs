@@ -53,9 +53,15 @@ pub(crate) fn serve(loaded: &Loaded, greeting: Option<String>) -> anyhow::Result
     result
 }
 
-/// The worker and its connections need descriptors; the soft limit is often 1024.
+/// The worker and its connections need descriptors; the soft limit is often 1024. Memory: start scripts say `ulimit -v 32768`, meant for the programs of each
+/// connection; deliveries get limits of their own from the spawner.
 pub(crate) fn raise_limits() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+    if setrlimit(Resource::RLIMIT_AS, RLIM_INFINITY, RLIM_INFINITY).is_err()
+        && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_AS)
+    {
+        let _ = setrlimit(Resource::RLIMIT_AS, hard, hard); // only root may go beyond
+    }
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let wanted = hard.min(65536);
         // A refusal leaves the old limit; connections are then refused earlier.

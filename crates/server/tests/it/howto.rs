@@ -84,3 +84,9 @@ fn section_3_8_dial_up() {
 fn section_3_10_protocols() {
     section("3.10-protocols.sh");
 }
+
+/// A qmail machine is taken over and given back.
+#[test]
+fn take_over() {
+    section("take-over.sh");
+}

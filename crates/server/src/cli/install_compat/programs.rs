@@ -104,7 +104,8 @@ impl Programs<'_> {
         let sources = self.sources;
         let (named, behind) = (bin.join(QUEUE), bin.join(QUEUE_BEHIND));
         let user = self.accounts.owner("qmailq", "qmail").map(|(uid, gid)| (uid, self.queue_group.unwrap_or(gid)));
-        let mode = if user.is_some() { 0o2711 } else { 0o711 };
+        // Readable: who serves mail looks whether this is still ours.
+        let mode = if user.is_some() { 0o2755 } else { 0o755 };
         let wanted = Wanted { bytes: &sources.compat, mode, owner: user };
         let is_behind = std::fs::symlink_metadata(self.site.path(&behind)).is_ok_and(|found| found.is_file());
         if !is_behind {
