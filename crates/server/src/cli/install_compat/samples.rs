@@ -16,12 +16,13 @@ macro_rules! pages {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../../../../docs/man/", $name)))),*] };
 }
 
-const PAGES: [(&str, &str); 17] = pages![
+const PAGES: [(&str, &str); 18] = pages![
     "cdb.1",
     "forward.1",
     "maildirmake.1",
     "maildirserial.8",
     "postino-config.8",
+    "postino-install-compat.8",
     "postino-queue.8",
     "postino-serialmail.8",
     "postino.8",
