@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 /// POSTINO_HOME, /var/qmail when it is there, else /var/lib/postino. With a set-group-id bit the environment is the caller's and not asked:
 /// it would choose where the group's rights are used.
 pub(crate) fn choose() -> PathBuf {
-    use rustix::process::{getegid, geteuid, getgid, getuid};
-    if getuid() == geteuid() && getgid() == getegid() {
+    if !has_borrowed_rights() {
         return postino_control::home::choose(None);
     }
     let qmail = Path::new(postino_control::home::QMAIL_HOME);
     if qmail.is_dir() { qmail.to_path_buf() } else { PathBuf::from(postino_control::home::OWN_HOME) }
+}
+
+/// The file has a set-id bit: words, environment and descriptors are those of somebody with other rights.
+pub(crate) fn has_borrowed_rights() -> bool {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    getuid() != geteuid() || getgid() != getegid()
 }
 
 /// What a file holds; `None` without it. A file that is there and cannot be read is an error: it must not count as missing.

@@ -24,7 +24,7 @@ mod wait;
 pub use postino_local::queue_program::Refused;
 
 use postino_types::exit;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::Path;
 
@@ -50,12 +50,28 @@ const PUT_ASIDE: &str = "qmail-queue-real";
 /// `postino-compat`'s whole life; returns the exit code.
 #[must_use]
 pub fn run() -> i32 {
-    // First of all: as the spawner's child it must not do anything else.
+    if let Some(code) = with_borrowed_rights() {
+        return code;
+    }
+    // As the spawner's child it must not do anything else.
     if let Some(code) = postino_local::child_program() {
         return code;
     }
     let args: Vec<OsString> = std::env::args_os().collect();
     dispatch(&args)
+}
+
+/// For binaries with a set-id bit: the caller chose the name and the words, and most programs here run whatever their words say. Only two are
+/// made to be run with another's rights, and the file's own name tells which it is. `None` without borrowed rights. Call it first in `main`.
+#[must_use]
+pub fn with_borrowed_rights() -> Option<i32> {
+    if !home::has_borrowed_rights() {
+        return None;
+    }
+    let file = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+    let name = if file.file_name() == Some(OsStr::new("checkpassword")) { "checkpassword" } else { "qmail-queue" };
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    Some(find(Some(name)).map_or(exit::SOFT, |program| program(&words)))
 }
 
 /// The program of this name that `postino` is too: whatever puts a message into the queue, and what a mail client expects beside it.

@@ -196,3 +196,31 @@ fn a_scanner_under_the_name_or_in_the_variable_is_asked_though_a_server_runs() {
     command.env("QMAILQUEUE", home.path().join("scan")).stdin(File::open(dir.path().join("m")).unwrap());
     assert_eq!(command.status().unwrap().code(), Some(100));
 }
+
+/// A set-group-id qmail-queue whose caller calls it by another program's name, or puts one before its words, is still qmail-queue: the group is
+/// not for whatever setlock or argv0 would run.
+#[test]
+fn borrowed_rights_are_for_no_other_program() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: set-group-id files for others need root");
+        return;
+    }
+    let dir = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let file = dir.path().join("qmail-queue");
+    fs::copy(env!("CARGO_BIN_EXE_postino-compat"), &file).unwrap();
+    std::os::unix::fs::chown(&file, Some(0), Some(12)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o2755)).unwrap();
+    let proof = dir.path().join("proof");
+    let script = format!("id -g >{}", proof.display());
+    for (name, words) in [("setlock", vec!["lock", "sh", "-c", &script]), ("postino-compat", vec!["argv0", "sh", "sh", "-c", &script])] {
+        let mut command = std::process::Command::new(&file);
+        std::os::unix::process::CommandExt::arg0(&mut command, name);
+        std::os::unix::process::CommandExt::gid(std::os::unix::process::CommandExt::uid(&mut command, 65_534), 65_534);
+        let status =
+            command.args(words).current_dir(dir.path()).stdin(std::process::Stdio::null()).stdout(File::open("/dev/null").unwrap());
+        // No envelope (54), or no home on this machine (61).
+        assert!(matches!(status.status().unwrap().code(), Some(54 | 61)), "{name} is not qmail-queue");
+        assert!(!proof.try_exists().unwrap() && !dir.path().join("lock").try_exists().unwrap(), "{name} was run");
+    }
+}

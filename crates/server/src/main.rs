@@ -25,6 +25,9 @@ mod worker;
 fn main() {
     // The supervisor waits for signals with sigwait(3), and a blocked signal stays blocked over exec: each part begins with none.
     let _ = nix::sys::signal::SigSet::all().thread_unblock();
+    if let Some(code) = postino_compat::with_borrowed_rights() {
+        std::process::exit(code);
+    }
     // The spawner starts this very program for each delivery; nothing else may happen first.
     if let Some(code) = postino_local::child_program() {
         std::process::exit(code);
