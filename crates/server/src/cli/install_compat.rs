@@ -122,12 +122,17 @@ impl Site {
         if !self.dry {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
+        self.stays_inside(folder)
+    }
+
+    /// A folder of ours may be a link, but not to a place outside.
+    fn stays_inside(&self, folder: &Path) -> anyhow::Result<()> {
         match folder.canonicalize() {
             Ok(real) if !real.starts_with(self.root.canonicalize()?) => {
                 bail!("{} leads out of {}, to {}", folder.display(), self.root.display(), real.display())
             }
             Ok(_) => Ok(()),
-            Err(_) if self.dry => Ok(()),
+            Err(error) if self.dry || error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error).with_context(|| format!("cannot enter {}", folder.display())),
         }
     }
@@ -142,6 +147,7 @@ pub(crate) fn run(place: &Place, args: &InstallCompatArgs) -> anyhow::Result<i32
         bail!("only root can make accounts and write /var/qmail (try --dry-run, or --root DIR)");
     }
     let record_path = site.path(&site.home.join(record::NAME));
+    site.stays_inside(record_path.parent().unwrap_or(&site.root))?;
     let mut record = Record::read(&record_path)?;
     let result = if args.remove { programs::remove(&mut site, &mut record) } else { install(&mut site, &mut record, args) };
     if !site.dry {

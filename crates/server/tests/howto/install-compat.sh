@@ -28,7 +28,7 @@ for f in /usr/local/bin/tcpserver /var/qmail/bin/qmail-queue /var/qmail/bin/qmai
     is "$(stat -c %h $f)" 1
 done
 [ "$(stat -c %h /var/qmail/bin/forward)" -gt 10 ] || fail "forward is no link"
-is "$(stat -c %U:%G:%a /var/qmail/bin/qmail-queue)" qmailq:qmail:2755
+is "$(stat -c %U:%G:%a /var/qmail/bin/qmail-queue)" root:qmail:2755
 is "$(stat -c %G:%a /var/qmail/queue/drop)" qmail:3730
 is "$(stat -c %U:%s /var/qmail/queue/lock/tcpto)" qmailr:1024
 is "$(readlink /usr/sbin/sendmail)" /var/qmail/bin/sendmail
@@ -94,8 +94,11 @@ printf 'root:x:0:0:root:/root:/bin/sh\n' >/var/machine/etc/passwd
 printf 'root:x:0:\n' >/var/machine/etc/group
 "$POSTINO" install-compat --root /var/machine >/dev/null
 has /var/machine/etc/passwd vpopmail:!:89:89:
-is "$(stat -c %u:%a /var/machine/var/qmail/bin/qmail-queue)" "$(grep ^qmailq: /var/machine/etc/passwd | cut -d: -f3):2755"
+is "$(stat -c %u:%a /var/machine/var/qmail/bin/qmail-queue)" "0:2755"
 mkdir -p /var/trap/usr/local
 ln -s /home /var/trap/usr/local/bin
 ! out=$("$POSTINO" install-compat --root /var/trap 2>&1) || fail "it went out of its root"
 contains "$out" "leads out of"
+printf '{"files": {"/../../victim": {"bytes": 1, "modified_s": 0}}}' >/var/machine/var/qmail/install-compat.json
+! out=$("$POSTINO" install-compat --root /var/machine --remove 2>&1) || fail "it believed a record that leads out of the root"
+contains "$out" "no file that install-compat made"

@@ -103,10 +103,10 @@ impl Programs<'_> {
     fn queue_program(&mut self, bin: &Path) -> anyhow::Result<()> {
         let sources = self.sources;
         let (named, behind) = (bin.join(QUEUE), bin.join(QUEUE_BEHIND));
-        let user = self.accounts.owner("qmailq", "qmail").map(|(uid, gid)| (uid, self.queue_group.unwrap_or(gid)));
-        // Readable: who serves mail looks whether this is still ours.
-        let mode = if user.is_some() { 0o2755 } else { 0o755 };
-        let wanted = Wanted { bytes: &sources.compat, mode, owner: user };
+        // Root's, not qmailq's: scanners are run as qmailq, and root runs this file. Readable, so that everybody sees that it is ours.
+        let owner = self.accounts.owner("root", "qmail").map(|(uid, gid)| (uid, self.queue_group.unwrap_or(gid)));
+        let mode = if owner.is_some() { 0o2755 } else { 0o755 };
+        let wanted = Wanted { bytes: &sources.compat, mode, owner };
         let is_behind = std::fs::symlink_metadata(self.site.path(&behind)).is_ok_and(|found| found.is_file());
         if !is_behind {
             return self.copy(&named, &wanted).map(|_| ());
@@ -232,8 +232,11 @@ pub(super) fn save(site: &Site, record: &Record, inside: &Path) -> anyhow::Resul
     if record.is_ours(inside, &found) {
         return Ok(None);
     }
-    let saved = site.home.join(BEFORE).join(inside.strip_prefix("/").unwrap_or(inside));
+    let before = site.home.join(BEFORE);
+    let saved = before.join(inside.strip_prefix("/").unwrap_or(inside));
     site.folder_of(&saved)?;
+    // An old program keeps its set-id bits for the day when it comes back; until then nobody may run it.
+    std::fs::set_permissions(site.path(&before), std::fs::Permissions::from_mode(0o700))?;
     let kept = site.path(&saved);
     if std::fs::symlink_metadata(&kept).is_ok() {
         // The first one is the one to come back.
@@ -256,6 +259,7 @@ pub(super) fn remove(site: &mut Site, record: &mut Record) -> anyhow::Result<()>
     for (inside, entry) in record.files.clone() {
         let path = site.path(&inside);
         let text = inside.display().to_string();
+        site.stays_inside(path.parent().unwrap_or(&site.root))?;
         match std::fs::symlink_metadata(&path) {
             Ok(found) if !record.is_ours(&inside, &found) => {
                 site.step(Action::Left, text, "changed since");

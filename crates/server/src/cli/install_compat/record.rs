@@ -1,6 +1,6 @@
 //! What was installed: path, size and time of each file, so that another run knows ours from what somebody changed. Used by all parts of the installation.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -36,6 +36,8 @@ impl Record {
         };
         let value: Value = serde_json::from_slice(&text).with_context(|| format!("cannot understand {}", path.display()))?;
         let files = value.get("files").and_then(Value::as_object).into_iter().flatten();
+        // A package's root may be somebody else's work: its record names nothing outside.
+        let is_plain = |path: &Path| path.is_absolute() && !path.components().any(|part| part == std::path::Component::ParentDir);
         let files = files.map(|(path, entry)| {
             let field = |name: &str| entry.get(name).unwrap_or(&Value::Null);
             let entry = Entry {
@@ -46,7 +48,13 @@ impl Record {
             };
             (PathBuf::from(path), entry)
         });
-        Ok(Self { files: files.collect() })
+        let files: BTreeMap<PathBuf, Entry> = files.collect();
+        if let Some((odd, _)) =
+            files.iter().find(|(path, entry)| !is_plain(path) || entry.saved.as_deref().is_some_and(|saved| !is_plain(saved)))
+        {
+            bail!("{} names {}, which is no file that install-compat made", path.display(), odd.display());
+        }
+        Ok(Self { files })
     }
 
     pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
