@@ -8,17 +8,23 @@ use postino_ports::clock::Clock;
 use postino_ports::event::{Event, Events};
 use postino_ports::queue::{AcceptError, BodyWriter, NewEntry, Queue};
 use postino_types::{BodyKind, DsnWish, Envelope, Origin, QueueId, Time};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// Injections at once; more wait in the socket's backlog.
+/// Injections at once; more wait.
 const INJECTIONS_MAX: usize = 32;
+/// Of one uid, so that no local user takes all places.
+const INJECTIONS_UID_MAX: usize = 24;
+/// Callers that wait for a place or have one.
+const CALLERS_MAX: usize = 1024;
+/// Of one uid; who comes then is asked to come again. Root and the server's own account are never sent away.
+const CALLERS_UID_MAX: usize = 512;
 /// An envelope of more recipients waits for its turn: many of them at once would take the memory of everybody else.
 const CROWD: usize = 1000;
 /// Such envelopes in work at once.
@@ -77,13 +83,21 @@ pub(crate) async fn next_caller(listener: &tokio::net::UnixListener) -> tokio::n
 
 /// Serves the socket until the task is ended.
 pub(crate) async fn serve(listener: tokio::net::UnixListener, door: Door) {
+    let callers = Arc::new(tokio::sync::Semaphore::new(CALLERS_MAX));
     let places = Arc::new(tokio::sync::Semaphore::new(INJECTIONS_MAX));
+    let crowd = Crowd::default();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(caller) = Arc::clone(&callers).acquire_owned().await else { return };
         let stream = next_caller(&listener).await;
-        let door = door.clone();
+        let Some(seat) = stream.peer_cred().ok().and_then(|peer| crowd.seat(peer.uid())) else {
+            // Its buffer is empty: one short write never waits.
+            let _ = stream.try_write(b"\x47too many messages of this user at once");
+            continue;
+        };
+        let (door, places) = (door.clone(), Arc::clone(&places));
         tokio::spawn(async move {
-            let _place = place;
+            let _caller = caller;
+            let _taken = (seat.turns.acquire().await, places.acquire().await);
             let mut stream = stream;
             let (code, text) = match conversation(&mut stream, &door).await {
                 Ok(id) => (0, id.to_string()),
@@ -94,6 +108,52 @@ pub(crate) async fn serve(listener: tokio::net::UnixListener, door: Door) {
             // An injector that is gone has no use for the answer; the message is safe or refused all the same.
             let _ = stream.write_all(&reply).await;
         });
+    }
+}
+
+/// The callers of each uid: how many, and their turns.
+#[derive(Clone, Default)]
+struct Crowd(Arc<Mutex<HashMap<u32, (usize, Turns)>>>);
+
+type Turns = Arc<tokio::sync::Semaphore>;
+
+/// One caller's, until it is dropped.
+struct Seat {
+    crowd: Crowd,
+    uid: u32,
+    turns: Turns,
+}
+
+impl Crowd {
+    fn all(&self) -> MutexGuard<'_, HashMap<u32, (usize, Turns)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None`: this uid has enough.
+    fn seat(&self, uid: u32) -> Option<Seat> {
+        let is_ours = uid == 0 || uid == rustix::process::geteuid().as_raw();
+        let mut all = self.all();
+        let (count, turns) = all.entry(uid).or_insert_with(|| {
+            let places = if is_ours { INJECTIONS_MAX } else { INJECTIONS_UID_MAX };
+            (0, Arc::new(tokio::sync::Semaphore::new(places)))
+        });
+        if *count >= CALLERS_UID_MAX && !is_ours {
+            return None;
+        }
+        *count += 1;
+        Some(Seat { crowd: self.clone(), uid, turns: Arc::clone(turns) })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut all = self.crowd.all();
+        if let Some((count, _)) = all.get_mut(&self.uid) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.uid);
+            }
+        }
     }
 }
 
@@ -229,4 +289,26 @@ fn read_drop(path: &Path, door: &Door) -> Result<(DropHead, u32, Box<dyn BodyWri
 /// A link is not followed, a FIFO not waited for.
 fn careful() -> i32 {
     i32::try_from((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_uid_takes_neither_all_places_nor_all_chairs() {
+        let crowd = Crowd::default();
+        let stranger = u32::MAX - 1;
+        let seats: Vec<Seat> = (0..CALLERS_UID_MAX).map_while(|_| crowd.seat(stranger)).collect();
+        assert_eq!(seats.len(), CALLERS_UID_MAX);
+        assert!(crowd.seat(stranger).is_none() && crowd.seat(stranger - 1).is_some());
+        const { assert!(INJECTIONS_UID_MAX < INJECTIONS_MAX && CALLERS_UID_MAX < CALLERS_MAX) };
+        assert_eq!(seats[0].turns.available_permits(), INJECTIONS_UID_MAX);
+        let own: Vec<Seat> = (0..CALLERS_MAX).map_while(|_| crowd.seat(0)).collect();
+        assert_eq!((own.len(), own[0].turns.available_permits()), (CALLERS_MAX, INJECTIONS_MAX));
+        drop(seats);
+        drop(own);
+        assert!(crowd.seat(stranger).is_some());
+        assert!(crowd.all().is_empty());
+    }
 }
