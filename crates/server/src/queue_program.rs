@@ -17,7 +17,7 @@ use postino_ports::queue::{
     Settlement,
 };
 use postino_types::{Address, DeliveryOutcome, Origin, PermStatus, QueueId, Recipient, ReversePath, TempStatus, Time};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The program that the administrator named: the variable goes before the setting.
@@ -125,16 +125,14 @@ impl ThroughProgram {
         let mut places = Vec::with_capacity(settlement.new.len());
         let mut rest = Vec::new();
         for message in settlement.new.drain(..) {
-            if !matches!(message.entry.origin, Origin::Bounce { .. }) {
-                places.push(None);
+            let place = match message.entry.origin {
+                Origin::Bounce { .. } => self.take_bounce(&program, bounce(&message)?).await?,
+                _ => None,
+            };
+            if place.is_none() {
                 rest.push(message);
-                continue;
             }
-            let letter = bounce(message)?;
-            match self.programs.ask(program.clone(), letter).await {
-                Ok(pid) => places.push(Some(QueueId(pid.into()))),
-                Err(refused) => return Err(SettleError::Io(format!("trouble injecting bounce message: {}", refused.text))),
-            }
+            places.push(place);
         }
         settlement.new = rest;
         Ok(places)
@@ -142,14 +140,31 @@ impl ThroughProgram {
 }
 
 /// The Received line in front of a bounce is qmail-queue's, which will write its own.
-fn bounce(message: NewMessage) -> Result<Letter, SettleError> {
-    let body = match message.body {
-        NewBody::Bytes(bytes) => Body::Memory(bytes),
+fn bounce(message: &NewMessage) -> Result<Letter, SettleError> {
+    let body = match &message.body {
+        NewBody::Bytes(bytes) => Body::Memory(bytes.clone()),
         NewBody::Written(writer) => writer.body().map_err(|error| SettleError::Io(error.to_string()))?,
         NewBody::Parent => return Err(SettleError::Io("a bounce without a body".into())),
     };
-    let entry = NewEntry { prepend: Bytes::new(), ..message.entry };
+    let entry = NewEntry { prepend: Bytes::new(), ..message.entry.clone() };
     Ok(Letter::new(entry, body))
+}
+
+impl ThroughProgram {
+    /// The place of a bounce that the program took. `None`: it refuses this one for good. Asking again would bring the same answer, and as long as
+    /// the bounce is not told, nothing of its message can be recorded: not what was delivered with it, and not that its place is free.
+    async fn take_bounce(&self, program: &Path, letter: Letter) -> Result<Option<QueueId>, SettleError> {
+        match self.programs.ask(program.to_owned(), letter).await {
+            Ok(pid) => Ok(Some(QueueId(pid.into()))),
+            Err(Refused { hard: true, text }) => {
+                self.programs
+                    .events
+                    .emit(&Event::Warning { what: "a queue program refuses a bounce, which goes without it", detail: &text });
+                Ok(None)
+            }
+            Err(refused) => Err(SettleError::Io(format!("trouble injecting bounce message: {}", refused.text))),
+        }
+    }
 }
 
 impl Queue for ThroughProgram {

@@ -86,6 +86,10 @@ fn forwards_and_bounces_go_through_it_as_they_did() {
     deliver(house.ports.smtp, "pippo@example.test", "no@mail.example.test", "Subject: bounced\r\n\r\nhello");
     let bounce = content(&house.wait_messages("pippo", 1)[0]);
     assert!(bounce.contains("not today") && bounce.contains("X-Scanned: yes\nDate: "), "{bounce}");
+    // Refused for good, the bounce goes without the program: it would hold up its message for ever, and all that was delivered with it.
+    with_program(&house, &SCANNER.replace("EICAR-LIKE", "'not today'"));
+    deliver(house.ports.smtp, "pippo@example.test", "no@mail.example.test", "Subject: bounced\r\n\r\nhello");
+    house.wait_messages("pippo", 2);
     house.wait_empty();
 }
 
