@@ -367,10 +367,14 @@ fn read_source(file: &std::path::Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
+/// A password from a file, or from standard input (`-`).
+pub(super) fn first_line(file: &std::path::Path) -> anyhow::Result<String> {
+    Ok(read_source(file)?.lines().next().unwrap_or_default().to_owned())
+}
+
 fn new_password(args: &PasswordArgs, whose: &str) -> anyhow::Result<Vec<u8>> {
     if let Some(file) = &args.password_file {
-        let content = read_source(file)?;
-        return Ok(content.lines().next().unwrap_or_default().as_bytes().to_vec());
+        return first_line(file).map(String::into_bytes);
     }
     if !std::io::stdin().is_terminal() {
         bail!("no terminal to ask for the password of {whose}; give --password-file");

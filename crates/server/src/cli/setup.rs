@@ -4,7 +4,7 @@ use super::{Place, say};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 #[command(
@@ -16,7 +16,10 @@ pub(crate) struct SetupArgs {
     /// First mail domain (default: the host's name without its first label)
     #[arg(long)]
     domain: Option<String>,
-    /// Postmaster's password (default: a random one, printed)
+    /// Read the postmaster's password from this file's first line (`-`: standard input; default: a random one, printed)
+    #[arg(long, value_name = "FILE", conflicts_with = "postmaster_password")]
+    postmaster_password_file: Option<PathBuf>,
+    /// Postmaster's password, for tests: visible to other users of this machine while the command runs
     #[arg(long, value_name = "PASSWORD")]
     postmaster_password: Option<String>,
     /// Account that the server works as when started as root
@@ -51,15 +54,17 @@ pub(crate) fn run(place: &Place, args: &SetupArgs) -> anyhow::Result<i32> {
     let owner = crate::compose::owner(&config)?;
     crate::home::prepare(&config.home, owner)?;
     crate::compose::self_made(&config, &args.host_names)?;
-    let password = match &args.postmaster_password {
-        Some(password) => password.clone(),
-        None => random_password()?,
+    // One that was given is not shown again.
+    let (password, is_shown) = match (&args.postmaster_password_file, &args.postmaster_password) {
+        (Some(file), _) => (super::directory::first_line(file)?, false),
+        (None, Some(password)) => (password.clone(), false),
+        (None, None) => (random_password()?, true),
     };
     let new_domain = super::directory::add_domain_if_missing(&config, &domain, &password)?;
     system_aliases(&home, &domain)?;
     crate::home::prepare(&config.home, owner)?;
     if !args.quiet {
-        report(&home, &host, &domain, new_domain.then_some(password.as_str()), &made);
+        report(&home, &host, &domain, (new_domain && is_shown).then_some(password.as_str()), &made);
     }
     Ok(0)
 }
