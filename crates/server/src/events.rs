@@ -5,7 +5,7 @@ use crate::log_writer::LogWriter;
 use crate::metrics::Metrics;
 use postino_control::resolved::Log;
 use postino_ports::event::{Event, Events};
-use postino_types::printable::report;
+use postino_types::printable::{one_line, report};
 use postino_types::{Channel, DeliveryOutcome, ReportText};
 use std::io::Write as _;
 use std::sync::Arc;
@@ -69,9 +69,9 @@ impl EventSink {
             Event::Bounced { id, bounce } => writeln!(line, "bounce msg {id} qp {bounce}"),
             Event::TripleBounce { id } => writeln!(line, "triple bounce: discarding bounce/{id}"),
             Event::Ended { id } => writeln!(line, "end msg {id}"),
-            Event::Warning { what, detail } => writeln!(line, "warning: {what}: {detail}"),
+            Event::Warning { what, detail } => writeln!(line, "warning: {what}: {}", one_line(detail)),
             Event::Alert { what, detail: "" } => writeln!(line, "alert: {what}"),
-            Event::Alert { what, detail } => writeln!(line, "alert: {what}: {detail}"),
+            Event::Alert { what, detail } => writeln!(line, "alert: {what}: {}", one_line(detail)),
             Event::SessionEnded { .. } | Event::Refused { .. } | Event::Login { .. } | Event::Notice { .. } | Event::Listed { .. } => {
                 Ok(())
             }
@@ -131,9 +131,9 @@ fn trace(event: &Event<'_>) {
                 tracing::info!(service, %peer, login, "login denied");
             }
         }
-        Event::Notice { what, detail } => tracing::info!(detail, "{what}"),
-        Event::Warning { what, detail } => tracing::warn!(detail, "{what}"),
-        Event::Alert { what, detail } => tracing::error!(detail, "{what}"),
+        Event::Notice { what, detail } => tracing::info!(detail = one_line(detail), "{what}"),
+        Event::Warning { what, detail } => tracing::warn!(detail = one_line(detail), "{what}"),
+        Event::Alert { what, detail } => tracing::error!(detail = one_line(detail), "{what}"),
         Event::DeliveryStarted { .. } | Event::Status { .. } | Event::Ended { .. } => {}
     }
 }

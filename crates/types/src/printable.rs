@@ -6,6 +6,12 @@ pub fn printable(bytes: &[u8]) -> String {
     bytes.iter().map(|&b| if (32..127).contains(&b) { char::from(b) } else { '?' }).collect()
 }
 
+/// A text of several lines on one, for logs and terminals: line ends shown as ` / `, the rest as [`printable`] shows it.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    printable(text.trim_end().replace('\n', " / ").as_bytes())
+}
+
 /// qmail's report form: bytes outside 33..=126 shown as `_`, LF as `/` (the log lines of qmail-send).
 #[must_use]
 pub fn report(bytes: &[u8]) -> String {
@@ -30,4 +36,12 @@ pub fn cut(text: &str, bytes_max: usize) -> &str {
         end -= 1;
     }
     text.get(..end).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn one_line_stays_one() {
+        assert_eq!(super::one_line("a\nstatus: \x1b[2J\r\n\n"), "a / status: ?[2J");
+    }
 }

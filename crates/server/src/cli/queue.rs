@@ -317,7 +317,7 @@ fn write_entry(out: &mut impl std::io::Write, entry: &Value) -> std::io::Result<
         )?;
         let last = text(recipient, "last");
         if !last.is_empty() {
-            writeln!(out, "        {}", last.trim_end().replace('\n', " / "))?;
+            writeln!(out, "        {}", postino_types::printable::one_line(&last))?;
         }
     }
     Ok(())
