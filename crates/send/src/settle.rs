@@ -136,6 +136,14 @@ fn forwards(context: &Context, plan: &Plan) -> Vec<NewMessage> {
     new
 }
 
+/// A report that was told, which must not begin as those that are still to be told: a program may write any byte.
+fn told(mut detail: ReportText) -> ReportText {
+    while let Some(rest) = detail.strip_prefix(UNTOLD) {
+        detail = rest;
+    }
+    detail
+}
+
 impl Plan {
     /// The recipient's state when this plan is recorded.
     fn state_after(&self, ended: &Ended) -> RecipientState {
@@ -147,7 +155,9 @@ impl Plan {
                 status: *status,
                 detail: [UNTOLD.as_bytes(), keep(detail).as_bytes()].concat().into(),
             },
-            DeliveryOutcome::Failed { status, detail } => RecipientState::Failed { at: self.now, status: *status, detail: keep(detail) },
+            DeliveryOutcome::Failed { status, detail } => {
+                RecipientState::Failed { at: self.now, status: *status, detail: told(keep(detail)) }
+            }
             DeliveryOutcome::Deferred { status, detail, .. } => {
                 let (before, told) = self.before(ended.index);
                 let attempts = if ended.attempt == Attempt::Made { before.saturating_add(1) } else { before };
@@ -163,5 +173,14 @@ impl Plan {
             Some(RecipientState::Pending { attempts, delay_told, .. }) => (*attempts, *delay_told),
             _ => (0, false),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_told_report_does_not_look_untold() {
+        assert_eq!(super::told("\u{1}\u{1}no such user\n".into()), "no such user\n");
+        assert_eq!(super::told("no \u{1}\n".into()), "no \u{1}\n");
     }
 }
