@@ -45,7 +45,7 @@ fn hold(path: &Path) -> std::io::Result<std::fs::File> {
     std::fs::OpenOptions::new().read(true).custom_flags(i32::try_from(flags).unwrap_or(0)).open(path)
 }
 
-fn set_mode(path: &Path, mode: u32) -> anyhow::Result<()> {
+pub(crate) fn set_mode(path: &Path, mode: u32) -> anyhow::Result<()> {
     let changed = hold(path).and_then(|folder| folder.set_permissions(std::fs::Permissions::from_mode(mode)));
     changed.with_context(|| format!("cannot chmod {}", path.display()))
 }

@@ -4,7 +4,7 @@
 use super::accounts::Accounts;
 use super::{Action, Site};
 use anyhow::Context;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Bytes of `queue/lock/tcpto` (qmail's own size).
@@ -47,13 +47,13 @@ fn folder(site: &mut Site, inside: &Path, mode: u32, owner: Option<(u32, u32)>) 
     if !site.dry {
         std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         own(&path, owner)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        crate::home::set_mode(&path, mode)?;
     }
     site.step(Action::Made, inside.display().to_string(), "");
     Ok(())
 }
 
-pub(super) fn own(path: &Path, owner: Option<(u32, u32)>) -> anyhow::Result<()> {
+fn own(path: &Path, owner: Option<(u32, u32)>) -> anyhow::Result<()> {
     let Some((uid, gid)) = owner else { return Ok(()) };
     std::os::unix::fs::lchown(path, Some(uid), Some(gid)).with_context(|| format!("cannot chown {}", path.display()))
 }
@@ -91,19 +91,51 @@ fn table_of_timeouts(site: &mut Site, accounts: &Accounts, worker: Option<u32>) 
     let lock = site.home.join("queue/lock");
     let owner = accounts.owner("qmailr", "qmail").map(|(qmailr, group)| (worker.unwrap_or(qmailr), group));
     folder(site, &lock, 0o750, owner)?;
-    if !site.dry {
-        own(&site.path(&lock), owner)?;
-    }
     let inside: PathBuf = lock.join("tcpto");
-    let path = site.path(&inside);
-    if path.try_exists()? {
-        site.step(Action::Kept, inside.display().to_string(), "");
-        return Ok(());
-    }
-    if !site.dry {
-        postino_disk::replace_file(&path, &[0; TCPTO_BYTES], 0o644)?;
-        own(&path, accounts.owner("qmailr", "qmail"))?;
-    }
-    site.step(Action::Made, inside.display().to_string(), "");
+    let made =
+        if site.dry { !site.path(&inside).try_exists()? } else { table(&site.path(&lock), owner, accounts.owner("qmailr", "qmail"))? };
+    site.step(if made { Action::Made } else { Action::Kept }, inside.display().to_string(), "");
     Ok(())
+}
+
+/// By a descriptor of the folder: its place is the worker's, who must not lead root's hands elsewhere by a link. False: there is one.
+fn table(folder: &Path, owner: Option<(u32, u32)>, user: Option<(u32, u32)>) -> anyhow::Result<bool> {
+    use rustix::fs::{Mode, OFlags};
+    let only_new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let make = || -> std::io::Result<bool> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = File::from(rustix::fs::open(folder, flags, Mode::empty())?);
+        if let Some((uid, gid)) = owner {
+            std::os::unix::fs::fchown(&folder, Some(uid), Some(gid))?;
+        }
+        let mut table = match rustix::fs::openat(&folder, "tcpto", only_new, Mode::from_raw_mode(0o644)) {
+            Err(rustix::io::Errno::EXIST) => return Ok(false),
+            made => File::from(made?),
+        };
+        std::io::Write::write_all(&mut table, &[0; TCPTO_BYTES])?;
+        if let Some((uid, gid)) = user {
+            std::os::unix::fs::fchown(&table, Some(uid), Some(gid))?;
+        }
+        table.sync_all()?;
+        folder.sync_all()?;
+        Ok(true)
+    };
+    make().with_context(|| format!("cannot make tcpto in {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worker owns queue/ and could put a link in lock's place.
+    #[test]
+    fn the_table_is_not_made_where_a_link_leads() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, lock) = (dir.path().join("real"), dir.path().join("lock"));
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &lock).unwrap();
+        assert!(table(&lock, None, None).is_err() && !real.join("tcpto").try_exists().unwrap());
+        assert!(table(&real, None, None).unwrap() && !table(&real, None, None).unwrap());
+        assert_eq!(std::fs::read(real.join("tcpto")).unwrap(), [0; TCPTO_BYTES]);
+    }
 }
