@@ -134,7 +134,12 @@ impl BlockLists {
         let (state, answer) = tokio::join!(self.tested(list, health), self.answer(list, name));
         match (state, answer) {
             (State::LeftOut(_, why), _) => Finding::LeftOut(why),
-            (_, Ok(None)) => Finding::NotListed,
+            (_, Ok(None)) => {
+                if let Ok(mut health) = health.try_lock() {
+                    health.silences = 0;
+                }
+                Finding::NotListed
+            }
             // Untested: its test got no answer. A listing by it is not believed, and that it names nobody is nothing to doubt.
             (State::Untested, _) | (_, Err(Unheard::Silence)) => Finding::NoAnswer,
             (_, Err(Unheard::Broken(why))) => {
@@ -253,9 +258,10 @@ pub struct Inquiry {
     /// Those that the log has heard of.
     told: Vec<bool>,
     subject: Subject,
-    running: JoinSet<(u64, usize, Finding)>,
-    /// Number of the transaction: answers about an earlier sender come too late.
-    round: u64,
+    /// Questions about the address, once a connection.
+    running: JoinSet<(usize, Finding)>,
+    /// Questions of this transaction. A client may begin thousands: those of earlier ones are dropped, answered or not.
+    passing: JoinSet<(usize, Finding)>,
     timeout: Duration,
 }
 
@@ -281,7 +287,7 @@ impl Inquiry {
             lists,
             subject,
             running: JoinSet::new(),
-            round: 0,
+            passing: JoinSet::new(),
             timeout: config.server.rbl.timeout,
         };
         inquiry.ask(wanted);
@@ -290,7 +296,7 @@ impl Inquiry {
 
     /// A transaction begins: asks the lists of domains.
     pub fn transaction(&mut self, sender: Option<String>, helo: Option<String>) {
-        self.round += 1;
+        self.passing = JoinSet::new();
         self.subject = Subject { ip: self.subject.ip, sender, helo };
         for ((list, finding), told) in self.lists.iter().zip(&mut self.findings).zip(&mut self.told) {
             if list.about != About::Address {
@@ -304,27 +310,26 @@ impl Inquiry {
         let until = Instant::now() + self.timeout;
         for (at, list) in self.lists.iter().enumerate().filter(|(_, list)| wanted(list.about)) {
             let Some(name) = self.subject.question(list) else { continue };
-            // Addresses are asked about once a connection, so their answers are never too late.
-            let round = if list.about == About::Address { u64::MAX } else { self.round };
             let (house, lists) = (Arc::clone(&self.house), Arc::clone(&self.lists));
-            self.running.spawn(async move {
+            let tasks = if list.about == About::Address { &mut self.running } else { &mut self.passing };
+            tasks.spawn(async move {
                 let finding = match lists.get(at) {
                     Some(list) => house.find(list, &name, until).await,
                     None => Finding::NotAsked,
                 };
-                (round, at, finding)
+                (at, finding)
             });
         }
     }
 
     /// What each list said, once all did or their time is over.
     pub async fn findings(&mut self) -> &[Finding] {
-        while let Some(ended) = self.running.join_next().await {
-            let Ok((round, at, finding)) = ended else { continue };
-            if (round == u64::MAX || round == self.round)
-                && let Some(place) = self.findings.get_mut(at)
-            {
-                *place = finding;
+        for tasks in [&mut self.running, &mut self.passing] {
+            while let Some(ended) = tasks.join_next().await {
+                let Ok((at, finding)) = ended else { continue };
+                if let Some(place) = self.findings.get_mut(at) {
+                    *place = finding;
+                }
             }
         }
         &self.findings

@@ -9,6 +9,7 @@ use postino_ports::dns::{Dns, DnsError, Mx};
 use postino_smtpd::lists::BlockLists;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::DuplexStream;
@@ -20,6 +21,17 @@ struct Zone {
     a: Mutex<HashMap<String, Vec<Ipv4Addr>>>,
     txt: HashMap<String, String>,
     asked: Mutex<Vec<String>>,
+    /// Questions that wait for an answer.
+    waiting: AtomicUsize,
+}
+
+/// Counts a question that waits, until it is dropped.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Zone {
@@ -40,6 +52,8 @@ impl Zone {
     async fn find<T: Clone>(&self, name: &str, found: Option<T>, always: T) -> Result<T, DnsError> {
         self.asked.lock().unwrap().push(name.to_owned());
         if name.ends_with("dead.test") {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            let _waits = Waits(&self.waiting);
             return std::future::pending().await;
         }
         match found {
@@ -256,6 +270,19 @@ async fn a_dead_list_costs_no_more_than_the_bound() {
         }
     }
     assert_eq!(house.told("Warning").len(), 2, "{:?}", house.told("Warning"));
+}
+
+/// A client may begin thousands of transactions and name no recipient in any: only the last one's questions are still asked.
+#[tokio::test(start_paused = true)]
+async fn transactions_without_recipients_leave_no_questions_behind() {
+    let (house, zone) = house(Zone::default(), "dead.test sender untested", |_| {});
+    let mut client = house.greeted().await;
+    for number in 0..50 {
+        client.say(&format!("MAIL FROM:<x@a{number}.test>"), "250").await;
+        client.say("RSET", "250").await;
+    }
+    let waiting = zone.waiting.load(Ordering::SeqCst);
+    assert!(waiting <= 1, "{waiting} questions wait");
 }
 
 /// The lists are asked while the client still says hello: who takes his time waits for nothing.
