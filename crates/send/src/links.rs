@@ -110,7 +110,7 @@ impl Context {
 
     /// Switches a link on and lets its mail go; the number of messages.
     pub(crate) async fn link_up(&self, link: &Link, window: Option<Duration>) -> Result<u64, SettleError> {
-        let until = window.map_or(Up::On, |window| Up::Until(self.parts.clock.monotonic() + window));
+        let until = window.map_or(Up::On, |window| Up::Until(self.parts.clock.monotonic().saturating_add(window)));
         self.links.with(|states| {
             let state = states.entry(link.name.clone()).or_default();
             // A window never shortens what an administrator has switched on.
