@@ -21,6 +21,8 @@ use std::time::Duration;
 pub(crate) const NAME: &str = "qmail-send";
 /// How the supervisor tells its parts that they are the engine's; the value is qmail-start's default delivery instruction.
 pub(crate) const ENV: &str = "POSTINO_QMAIL_DELIVERY";
+/// The most deliveries of one channel that qmail's spawners take at once.
+const SPAWN_MAX: usize = 120;
 /// qmail-send waits for its deliveries however long they take.
 const STOP_GRACE: Duration = Duration::from_secs(86_400);
 
@@ -83,6 +85,8 @@ pub(crate) fn adapt(config: &mut Config) {
     config.bounceformat = BounceFormat::Qsbmf;
     // qmail counts in whole seconds: with a lifetime of 0 the first pass of a message is not yet its last.
     config.queue_lifetime_s = config.queue_lifetime_s.saturating_add(1);
+    config.concurrency_local = config.concurrency_local.min(SPAWN_MAX);
+    config.concurrency_remote = config.concurrency_remote.min(SPAWN_MAX);
     let server = &mut config.server;
     server.log = Log::Qmail;
     server.listeners.clear();
