@@ -28,7 +28,7 @@ postino_fuzz::fuzz_target!(|input: &[u8]| {
         let content = if more { source.bytes() } else { source.rest() }.to_vec();
         match files.get(which) {
             Some(name) => drop(raw.files.insert(*name, content)),
-            None if which == 254 => raw.tcp_smtp_cdb = Some(content),
+            None if which == 254 => drop(raw.rules_cdb.insert("tcp.smtp", content)),
             None => raw.server_toml = Some(content),
         }
         if !more {

@@ -173,7 +173,7 @@ postino_fuzz::fuzz_target!(|input: &[u8]| {
         }
         Err(DeliveryOutcome::Failed { detail, .. }) => {
             // We are listed, and only exchangers not better than us gave no answer: a misconfiguration whatever they would say.
-            let found_us = detail.contains("best-preference");
+            let found_us = detail.to_text().contains("best-preference");
             let bounced_too_early = zone.unanswered.lock().unwrap().get() < zone.best_of_ours.lock().unwrap().get();
             assert!(found_us || !zone.temporary.lock().unwrap().get(), "bounced for want of an answer: {detail}");
             assert!(!found_us || !bounced_too_early, "a better exchanger gave no answer: {detail}");

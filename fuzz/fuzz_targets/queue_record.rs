@@ -15,14 +15,14 @@ fn states(source: &mut Source<'_>) -> Vec<RecipientState> {
             0 => RecipientState::fresh(),
             1 => RecipientState::Pending {
                 attempts: source.u16(),
-                last: (source.byte() & 1 == 0).then(|| (TempStatus::new(source.u16(), source.u16()), source.text())),
+                last: (source.byte() & 1 == 0).then(|| (TempStatus::new(source.u16(), source.u16()), source.bytes().to_vec().into())),
                 delay_told: source.byte() & 1 == 0,
             },
-            2 => RecipientState::Delivered { at: Time(source.u64() as i64), detail: source.text() },
+            2 => RecipientState::Delivered { at: Time(source.u64() as i64), detail: source.bytes().to_vec().into() },
             _ => RecipientState::Failed {
                 at: Time(source.u64() as i64),
                 status: PermStatus::new(source.u16(), source.u16()),
-                detail: source.text(),
+                detail: source.bytes().to_vec().into(),
             },
         });
     }
