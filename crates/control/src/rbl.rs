@@ -219,6 +219,9 @@ impl Draft {
             None if scores => Role::Score(0),
             None => self.list.role,
         };
+        if self.list.role == Role::Allow && self.list.about != About::Address {
+            return Err("lets in whoever claims a name (allow with sender or helo); only lists of addresses can do that".into());
+        }
         if self.list.by_text && !self.list.answers.is_empty() {
             return Err("has TXT records only (txt), so it gives no addresses to choose from".into());
         }
@@ -282,6 +285,8 @@ mod tests {
             "a.test 452",
             "a.test 451 553",
             "a.test allow score=1",
+            "a.test allow sender",
+            "a.test helo allow",
             "a.test 553 127.0.0.2=1",
             "a.test 127.0.0",
             "a.test 127.0.0.7-4",
