@@ -4,7 +4,9 @@
 
 use postino_fuzz::{Source, pieces};
 use postino_smtp::reply::Reply;
-use postino_smtp::server::{Action, AuthAnswer, CloseReason, Door, EtrnAnswer, Limits, RcptAnswer, Session, Settings, Tls, replies};
+use postino_smtp::server::{
+    Action, AtrnAnswer, AuthAnswer, CloseReason, Door, EtrnAnswer, Limits, RcptAnswer, Session, Settings, Tls, replies,
+};
 use std::time::Duration;
 
 const MESSAGE_BYTES_MAX: u64 = 300;
@@ -98,6 +100,12 @@ impl Shell {
                 self.told.messages.push(std::mem::take(&mut self.body));
                 self.session.message_answer(&Reply::new(250, (2, 0, 0), "ok"));
             }
+            Action::Atrn(_) => {
+                let answer = if self.answer() { AtrnAnswer::Granted } else { AtrnAnswer::NotAllowed };
+                self.session.atrn_answer(answer);
+            }
+            // Nothing that comes now is the session's.
+            Action::Turn => return Next::Close,
             Action::Etrn(_) => {
                 let answer = if self.answer() { EtrnAnswer::Started(1) } else { EtrnAnswer::NotAllowed };
                 self.session.etrn_answer(answer);

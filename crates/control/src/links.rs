@@ -37,6 +37,28 @@ pub struct Link {
     pub atrn: Askers,
     /// Whose connection brings it up (AutoTURN).
     pub turn: Askers,
+    /// Whether the server keeps mail for us, to be taken by ATRN.
+    pub fetch: Fetch,
+}
+
+/// Mail that the link's server keeps for our domains.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fetch {
+    /// None.
+    #[default]
+    Never,
+    /// Taken when an administrator says so.
+    Asked,
+    /// Taken at this interval too, seconds.
+    Every(i64),
+}
+
+impl Link {
+    /// Its mail goes over connections that customers make, and over no other.
+    #[must_use]
+    pub fn is_turned(&self) -> bool {
+        self.server.is_none() && !self.atrn.is_empty()
+    }
 }
 
 /// Whom a link listens to. Empty: nobody.

@@ -145,6 +145,8 @@ pub enum ListenerKind {
     Pop3,
     /// Port 995, implicit TLS.
     Pop3s,
+    /// Port 366: customers take their mail by ATRN.
+    Odmr,
     /// Metrics and health.
     Http,
 }
@@ -497,7 +499,7 @@ impl Default for Server {
 
 impl ListenerKind {
     /// Every kind, in the order in which they are shown.
-    pub const ALL: [Self; 6] = [Self::Smtp, Self::Submissions, Self::Submission, Self::Pop3, Self::Pop3s, Self::Http];
+    pub const ALL: [Self; 7] = [Self::Smtp, Self::Submissions, Self::Submission, Self::Pop3, Self::Pop3s, Self::Odmr, Self::Http];
 
     /// Its key in `[listen]`.
     #[must_use]
@@ -508,6 +510,7 @@ impl ListenerKind {
             Self::Submission => "submission",
             Self::Pop3 => "pop3",
             Self::Pop3s => "pop3s",
+            Self::Odmr => "odmr",
             Self::Http => "http",
         }
     }
@@ -521,16 +524,18 @@ impl ListenerKind {
             Self::Submission => 587,
             Self::Pop3 => 110,
             Self::Pop3s => 995,
+            Self::Odmr => 366,
             Self::Http => 2080,
         }
     }
 
-    /// Where it listens when nothing is said: all addresses at the standard port, http on loopback only.
+    /// Where it listens when nothing is said: all addresses at the standard port, http on loopback only, odmr nowhere.
     #[must_use]
     pub fn default_addresses(self) -> Vec<SocketAddr> {
         use std::net::{Ipv4Addr, Ipv6Addr};
         match self {
             Self::Http => vec![(Ipv4Addr::LOCALHOST, self.port()).into()],
+            Self::Odmr => Vec::new(),
             _ => vec![(Ipv4Addr::UNSPECIFIED, self.port()).into(), (Ipv6Addr::UNSPECIFIED, self.port()).into()],
         }
     }

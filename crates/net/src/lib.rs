@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod dns;
+mod handed;
 pub mod limits;
 pub mod line;
 pub mod listener;
@@ -11,6 +12,7 @@ pub mod names;
 pub mod stream;
 pub mod tls;
 
+pub use handed::{BoxedStream, Duplex};
 pub use limits::{Admission, ConnectionLimits, ConnectionPermit, LoginThrottle};
 pub use line::{Line, LineReader};
 pub use listener::{Accepted, ListenerSettings, accept_loop, bind};

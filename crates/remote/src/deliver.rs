@@ -10,7 +10,8 @@ use crate::remembered::Remembered;
 use crate::report;
 use crate::route::{Route, find_route, to_host_name};
 use crate::tls::{RelayTrust, TlsClients, TrustError};
-use crate::transact::{Plan, transact};
+use crate::transact::{Plan, transact, transact_on};
+use crate::turned::{Slot, TurnedConnections};
 use crate::{connection::Timeouts, verp};
 use postino_control::{Config, Live};
 use postino_ports::BoxFuture;
@@ -57,12 +58,13 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     pub(crate) remembered: Remembered,
     pub(crate) open: Arc<AtomicUsize>,
+    pub(crate) turned: TurnedConnections,
 }
 
 /// Remote delivery. Needs a tokio runtime with time and I/O when it delivers.
 pub struct Remote {
-    live: Live,
-    shared: Shared,
+    pub(crate) live: Live,
+    pub(crate) shared: Shared,
 }
 
 impl Remote {
@@ -76,6 +78,7 @@ impl Remote {
             pool: Pool::default(),
             remembered: Remembered::default(),
             open: Arc::default(),
+            turned: TurnedConnections::default(),
         };
         Ok(Self { live: parts.live, shared })
     }
@@ -123,6 +126,13 @@ impl Remote {
     async fn run_speakable(&self, config: &Arc<Config>, job: &Job, todo: &[(usize, &Recipient)]) -> Vec<DeliveryOutcome> {
         let all = |outcome: DeliveryOutcome| vec![outcome; todo.len()];
         let host = todo.first().and_then(|(_, r)| r.routed.address.host()).unwrap_or_default();
+        if let Some(link) = config.links.of_host(host) {
+            match self.shared.turned.slot(&link.name) {
+                Some(slot) => return self.run_turned(config, job, todo, &slot).await,
+                None if link.is_turned() => return all(report::no_connection(None)),
+                None => {}
+            }
+        }
         let route = find_route(config, host);
         let remote = &config.server.remote;
         let own = OwnAddresses { configured: &remote.own_addresses, allow_loopback: remote.allow_loopback };
@@ -154,6 +164,34 @@ impl Remote {
     }
 }
 
+impl Remote {
+    /// Over a connection that the other side made.
+    async fn run_turned(&self, config: &Arc<Config>, job: &Job, todo: &[(usize, &Recipient)], slot: &Slot) -> Vec<DeliveryOutcome> {
+        let Ok(message) = Message::examine(&job.entry, job.body.clone(), config).await else {
+            return vec![report::internal("Unable to read message. (#4.3.0)\n"); todo.len()];
+        };
+        let envelope = &job.entry.envelope;
+        let group_max = if verp::is_verp(&envelope.sender) { 1 } else { config.server.remote.recipients_max.max(1) };
+        let mut held = slot.lock().await;
+        let mut outcomes = Vec::with_capacity(todo.len());
+        while let Some(rest) = todo.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
+            let group = rest.get(..group_max.min(rest.len())).unwrap_or(rest);
+            let transaction = transaction(config, envelope, group, &message);
+            let Some(connection) = held.take() else {
+                outcomes.resize(todo.len(), report::no_connection(None));
+                break;
+            };
+            let (some, connection) = transact_on(connection, &message, &transaction).await;
+            *held = connection;
+            match some {
+                some if !some.is_empty() => outcomes.extend(some),
+                _ => outcomes.push(report::internal("No outcome. (#4.3.0)\n")),
+            }
+        }
+        outcomes
+    }
+}
+
 impl Deliver for Remote {
     fn destination(&self, recipient: &Recipient) -> String {
         find_route(&self.live.get(), recipient.routed.address.host().unwrap_or_default()).key()
@@ -176,6 +214,12 @@ fn refusal(envelope: &Envelope, recipient: Option<&Recipient>) -> Option<Deliver
     envelope.require_tls.then(report::no_verified_tls)
 }
 
+/// Our name, and how long we wait.
+pub(crate) fn manner_for(config: &Config) -> (String, Timeouts) {
+    let helo = if config.helohost.is_empty() { config.me.clone() } else { config.helohost.clone() };
+    (helo, Timeouts { connect: config.timeout_connect, remote: config.timeout_remote })
+}
+
 fn plan(config: &Config, route: &Route, targets: Vec<mx::Target>) -> Plan {
     let remote = &config.server.remote;
     let opportunistic = if remote.starttls { TlsWish::Opportunistic } else { TlsWish::Never };
@@ -194,8 +238,7 @@ fn plan(config: &Config, route: &Route, targets: Vec<mx::Target>) -> Plan {
         }
         Route::Literal(_) | Route::Domain(_) | Route::Impossible => (remote.port, opportunistic, Login::No),
     };
-    let helo = if config.helohost.is_empty() { config.me.clone() } else { config.helohost.clone() };
-    let timeouts = Timeouts { connect: config.timeout_connect, remote: config.timeout_remote };
+    let (helo, timeouts) = manner_for(config);
     Plan {
         targets,
         port,

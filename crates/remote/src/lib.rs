@@ -6,6 +6,7 @@ mod connection;
 mod deliver;
 mod message;
 mod mx;
+mod odmr;
 mod open;
 mod own;
 mod pool;
@@ -15,7 +16,10 @@ mod route;
 mod stream;
 mod tls;
 mod transact;
+mod turned;
 mod verp;
 
 pub use deliver::{ConnectionCount, Remote, RemoteParts};
+pub use odmr::Provided;
 pub use tls::{RelayTrust, TrustError};
+pub use turned::Adopted;

@@ -1,5 +1,6 @@
 //! A connection's bytes, in clear or under TLS. Called by `connection` and `open`; knows no SMTP.
 
+use postino_net::BoxedStream;
 use std::io;
 use std::task::{Context, Waker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
@@ -12,6 +13,8 @@ pub(crate) enum Stream {
     Clear(TcpStream),
     /// TLS.
     Tls(Box<TlsStream<TcpStream>>),
+    /// Made by the other side and turned round.
+    Turned(BoxedStream),
 }
 
 impl Stream {
@@ -20,6 +23,7 @@ impl Stream {
         match self {
             Self::Clear(stream) => stream.read(buffer).await,
             Self::Tls(stream) => stream.read(buffer).await,
+            Self::Turned(stream) => stream.read(buffer).await,
         }
     }
 
@@ -28,6 +32,7 @@ impl Stream {
         match self {
             Self::Clear(stream) => stream.write(bytes).await,
             Self::Tls(stream) => stream.write(bytes).await,
+            Self::Turned(stream) => stream.write(bytes).await,
         }
     }
 
@@ -36,6 +41,16 @@ impl Stream {
         match self {
             Self::Clear(_) => Ok(()),
             Self::Tls(stream) => stream.flush().await,
+            Self::Turned(stream) => stream.flush().await,
+        }
+    }
+
+    /// For whoever goes on with it.
+    pub(crate) fn into_boxed(self) -> BoxedStream {
+        match self {
+            Self::Clear(stream) => Box::new(stream),
+            Self::Tls(stream) => stream,
+            Self::Turned(stream) => stream,
         }
     }
 
@@ -44,6 +59,8 @@ impl Stream {
         let tcp = match self {
             Self::Clear(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
+            // Never rests in the pool: whether it lives is found out when it is used.
+            Self::Turned(_) => return true,
         };
         let mut byte = [0u8; 1];
         let mut buffer = ReadBuf::new(&mut byte);

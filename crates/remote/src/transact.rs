@@ -86,7 +86,38 @@ pub(crate) async fn transact(
     Err(trail.outcome(shared))
 }
 
-async fn run(shared: &Shared, plan: &Plan, key: PoolKey, mut connection: Connection, mail: (&Message, &Transaction)) -> Ended {
+async fn run(shared: &Shared, plan: &Plan, key: PoolKey, connection: Connection, mail: (&Message, &Transaction)) -> Ended {
+    let (ended, connection) = attempt(connection, mail).await;
+    if let Some(connection) = connection {
+        give_back(shared, plan, key, connection).await;
+    }
+    ended
+}
+
+/// Runs `transaction` on a connection that there is no other for. The connection comes back while it can be used again.
+pub(crate) async fn transact_on(
+    connection: Connection,
+    message: &Message,
+    transaction: &Transaction,
+) -> (Vec<DeliveryOutcome>, Option<Connection>) {
+    let ip = connection.peer.ip();
+    let (ended, connection) = attempt(connection, (message, transaction)).await;
+    let outcomes = match ended {
+        Ended::Outcomes(outcomes) => outcomes,
+        Ended::Nothing(broken) => vec![report::died(ip, &broken, Duplicate::Impossible); transaction.recipients.len()],
+    };
+    match connection {
+        Some(connection) if connection.session.is_reusable() => (outcomes, Some(connection)),
+        Some(connection) => {
+            connection.quit().await;
+            (outcomes, None)
+        }
+        None => (outcomes, None),
+    }
+}
+
+/// One transaction; the connection comes back unless it broke.
+async fn attempt(mut connection: Connection, mail: (&Message, &Transaction)) -> (Ended, Option<Connection>) {
     let (message, transaction) = mail;
     let ip = connection.peer.ip();
     let offered = connection.session.capabilities().clone();
@@ -97,8 +128,7 @@ async fn run(shared: &Shared, plan: &Plan, key: PoolKey, mut connection: Connect
         _ => None,
     };
     if let Some(outcome) = refused {
-        give_back(shared, plan, key, connection).await;
-        return Ended::Outcomes(vec![outcome; transaction.recipients.len()]);
+        return (Ended::Outcomes(vec![outcome; transaction.recipients.len()]), Some(connection));
     }
     let reused = connection.messages > 0;
     connection.messages += 1;
@@ -112,14 +142,10 @@ async fn run(shared: &Shared, plan: &Plan, key: PoolKey, mut connection: Connect
     let progress = connection.session.take_progress();
     let broken = ended.err();
     if is_nothing(&progress, broken.as_ref(), reused) {
-        return Ended::Nothing(broken.unwrap_or(Broken::Closed));
+        return (Ended::Nothing(broken.unwrap_or(Broken::Closed)), None);
     }
     let report = TransactionReport { ip, progress: &progress, broken: broken.as_ref(), relayed: !offered.dsn };
-    let outcomes = report.outcomes();
-    if broken.is_none() {
-        give_back(shared, plan, key, connection).await;
-    }
-    Ended::Outcomes(outcomes)
+    (Ended::Outcomes(report.outcomes()), broken.is_none().then_some(connection))
 }
 
 /// No word on MAIL: the message never got anywhere. On a reused connection a 421 to MAIL only means that it had rested too long

@@ -25,6 +25,7 @@ const NAMES: &[(&str, ListenerKind)] = &[
     ("submission", ListenerKind::Submission),
     ("pop3", ListenerKind::Pop3),
     ("pop3s", ListenerKind::Pop3s),
+    ("odmr", ListenerKind::Odmr),
     ("http", ListenerKind::Http),
 ];
 
@@ -89,7 +90,7 @@ fn from_service_manager() -> anyhow::Result<Vec<Bound>> {
     let mut bound = Vec::new();
     for index in 0..fds.len() {
         let name = names.get(index).copied().unwrap_or_default();
-        let kind = kind_of(name).with_context(|| format!("the service manager passes a socket named {name:?}; FileDescriptorName= must be one of smtp, submission, submissions, pop3, pop3s, http"))?;
+        let kind = kind_of(name).with_context(|| format!("the service manager passes a socket named {name:?}; FileDescriptorName= must be one of smtp, submission, submissions, pop3, pop3s, odmr, http"))?;
         if let Some(socket) = fds.take_tcp_listener(index).with_context(|| format!("the socket {name} passed by the service manager"))? {
             socket.set_nonblocking(true)?;
             bound.push(Bound { kind, socket });

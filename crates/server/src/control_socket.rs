@@ -36,6 +36,8 @@ pub(crate) struct Desk {
     pub(crate) fetcher: Arc<postino_fetch::Fetcher>,
     /// Switches links.
     pub(crate) turnpike: Turnpike,
+    /// For connections that are turned round at a provider.
+    pub(crate) sessions: postino_smtpd::Context,
 }
 
 impl Desk {
@@ -106,6 +108,11 @@ async fn handle(request: &Value, desk: &Desk) -> Result<Value, String> {
         }
         "links" | "link-up" | "link-down" | "link-state" => links(word, request, &desk.turnpike).await,
         "fetch" | "fetch-standing" => crate::fetch::answer(word, request, &desk.fetcher),
+        "link-fetch" => {
+            let link = desk.turnpike.link(request.get("name").and_then(Value::as_str).unwrap_or_default())?;
+            let fetched = crate::odmr::fetch(&desk.turnpike, &desk.sessions, &link).await?;
+            Ok(json!({"mail": fetched == crate::odmr::Fetched::Mail}))
+        }
         "reload" => (desk.reload)().map(|()| json!({"reloaded": true})),
         other => Err(format!("unknown request {other:?}")),
     }

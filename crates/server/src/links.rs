@@ -2,18 +2,18 @@
 //! switches themselves are the scheduler's.
 
 use crate::control_socket::Holder;
-use postino_control::links::Link;
+use postino_control::links::{Link, LinkTable};
 use postino_control::{Config, Live};
 use postino_ports::BoxFuture;
 use postino_ports::clock::Clock;
-use postino_ports::links::{Asked, Asker, Links};
-use postino_ports::queue::Queue;
+use postino_ports::links::{Asked, Asker, Links, Turn};
+use postino_ports::queue::{Queue, SettleError};
 use postino_remote::Remote;
 use postino_send::{Scheduler, WeekMinute};
 use postino_types::{Channel, QueueId, Recipient, Time};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +54,24 @@ impl Links for Turnpike {
                     Asked::Unavailable
                 }
             }
+        })
+    }
+
+    fn turn<'a>(&'a self, login: &'a str, domains: &'a [u8]) -> BoxFuture<'a, Turn> {
+        Box::pin(async move {
+            let config = self.live.get();
+            let links = turnable(&config.links, login, domains);
+            if links.is_empty() {
+                return Turn::NotAllowed;
+            }
+            for link in &links {
+                match self.has_mail(link).await {
+                    Ok(true) => return Turn::Granted(links.iter().map(|link| link.name.to_string()).collect()),
+                    Ok(false) => {}
+                    Err(_) => return Turn::Unavailable,
+                }
+            }
+            Turn::NoMail
         })
     }
 
@@ -98,6 +116,19 @@ impl Turnpike {
         asked.contains_key(&link.name) || asked.insert(link.name.clone(), now).is_some()
     }
 
+    async fn has_mail(&self, link: &Link) -> Result<bool, SettleError> {
+        let config = self.live.get();
+        let mut after = QueueId(0);
+        loop {
+            let page = self.queue.list(after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(false) };
+            after = last.id;
+            if page.iter().any(|entry| !entry.held && postino_send::waits_for(&config.links, entry, &link.name)) {
+                return Ok(true);
+            }
+        }
+    }
+
     /// All links with what waits for each.
     pub(crate) async fn status(&self) -> Result<Value, String> {
         let config = self.live.get();
@@ -121,6 +152,22 @@ impl Turnpike {
         });
         Ok(json!({ "links": all.collect::<Vec<_>>() }))
     }
+}
+
+/// The links that ATRN means: those of each domain named, or all that are this login's. Empty when one of them is not for it (RFC 2645 5.2.1).
+fn turnable(links: &LinkTable, login: &str, domains: &[u8]) -> Vec<Arc<Link>> {
+    let may = |link: &&Arc<Link>| link.atrn.hold(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Some(login));
+    if domains.is_empty() {
+        return links.iter().filter(may).cloned().collect();
+    }
+    let named: Option<Vec<&Arc<Link>>> = domains.split(|&b| b == b',').map(|domain| links.of_node(domain).filter(may)).collect();
+    let mut found: Vec<Arc<Link>> = Vec::new();
+    for link in named.unwrap_or_default() {
+        if !found.iter().any(|known| known.name == link.name) {
+            found.push(link.clone());
+        }
+    }
+    found
 }
 
 /// For the queue of a server that does not run: links without hours are down.
@@ -147,6 +194,21 @@ pub(crate) fn week_minute() -> WeekMinute {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn atrn_means_all_of_a_logins_links_or_those_of_its_domains() {
+        let table =
+            LinkTable::parse(b"a a.test - atrn=joe@a.test\nb b.test,c.test - atrn=joe@a.test\nd d.test - atrn=ann@d.test\n").unwrap();
+        let names = |login: &str, domains: &str| {
+            let links = turnable(&table, login, domains.as_bytes());
+            links.iter().map(|link| link.name.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names("joe@a.test", ""), "a b");
+        assert_eq!(names("Joe@A.test", "B.test,c.test"), "b");
+        assert_eq!(names("joe@a.test", "a.test,d.test"), "");
+        assert_eq!(names("ann@d.test", "a.test"), "");
+        assert_eq!(names("", ""), "");
+    }
 
     #[test]
     fn the_week_begins_on_monday() {

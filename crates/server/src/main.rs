@@ -14,6 +14,7 @@ mod inject;
 mod links;
 mod log_writer;
 mod metrics;
+mod odmr;
 mod qmail;
 mod qmail_remote;
 mod queue_program;

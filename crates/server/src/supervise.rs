@@ -92,9 +92,9 @@ fn own_program(word: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("postino").arg(word);
     for (name, _) in std::env::vars_os() {
-        // The children need no word of our environment.
+        // The children need no other word of our environment: local time, and whose certificates a smarthost may show.
         let engines = name == "QMAILREMOTE" && crate::qmail::engine().is_some();
-        let kept = ["POSTINO_HOME", "RUST_BACKTRACE", "PATH", postino_local::queue_program::VARIABLE];
+        let kept = ["POSTINO_HOME", "RUST_BACKTRACE", "PATH", "TZ", "SSL_CERT_FILE", postino_local::queue_program::VARIABLE];
         if !engines && kept.iter().all(|kept| name != *kept) {
             command.env_remove(&name);
         }

@@ -237,7 +237,10 @@ impl Shared {
             tls: Some(Arc::clone(&house.tls)),
             throttle: Arc::clone(&throttle),
             own_addresses: compose::own_addresses(&config),
-            links: Some(Arc::new(turnpike.clone())),
+            held: Some(Arc::new(postino_smtpd::HeldMail {
+                links: Arc::new(turnpike.clone()),
+                turned: Some(crate::odmr::door(turnpike.clone())),
+            })),
             shutdown: stopping.clone(),
         };
         let pop3 = Arc::new(postino_pop3d::Context {
@@ -265,7 +268,7 @@ fn start_listener(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<()> {
     let handler: Handler = match bound.kind {
-        ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Submissions => {
+        ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Submissions | ListenerKind::Odmr => {
             postino_smtpd::handler(bound.kind, shared.smtp.clone())
         }
         ListenerKind::Pop3 | ListenerKind::Pop3s => pop3_handler(bound.kind, Arc::clone(&shared.pop3)),
@@ -278,7 +281,9 @@ fn start_listener(
         }
     };
     let refusal = match bound.kind {
-        ListenerKind::Smtp | ListenerKind::Submission => b"421 4.7.0 too many connections from your address\r\n".to_vec(),
+        ListenerKind::Smtp | ListenerKind::Submission | ListenerKind::Odmr => {
+            b"421 4.7.0 too many connections from your address\r\n".to_vec()
+        }
         ListenerKind::Pop3 => b"-ERR [SYS/TEMP] too many connections from your address\r\n".to_vec(),
         _ => Vec::new(),
     };
@@ -310,8 +315,10 @@ fn start_doors(helpers: &mut JoinSet<()>, home: &Path, house: &Arc<House>, share
         }),
         fetcher: Arc::clone(&fetcher),
         turnpike: shared.turnpike.clone(),
+        sessions: shared.smtp.clone(),
     };
     helpers.spawn(control_socket::serve(control, desk));
+    helpers.spawn(crate::odmr::keep_fetching(shared.turnpike.clone(), shared.smtp.clone()));
     let door = Door {
         queue: Arc::clone(&house.queue),
         live: house.live.clone(),

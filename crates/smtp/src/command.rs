@@ -63,6 +63,8 @@ pub enum Command {
     StartTls,
     /// ETRN, with the node as given: a domain, `@domain` or `#queue` (RFC 1985 5).
     Etrn(Vec<u8>),
+    /// ATRN, with the list of domains as given, perhaps empty (RFC 2645 5.2.1).
+    Atrn(Vec<u8>),
     /// AUTH.
     Auth {
         /// Mechanism, in capitals.
@@ -153,7 +155,8 @@ pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
         b"STARTTLS" => bare(argument, Command::StartTls),
         b"AUTH" => auth(argument),
         b"ETRN" => etrn(argument),
-        b"TURN" | b"ATRN" | b"SEND" | b"SOML" | b"SAML" | b"BURL" | b"XCLIENT" | b"XFORWARD" | b"LHLO" => Err(CommandError::NotImplemented),
+        b"ATRN" => atrn(argument),
+        b"TURN" | b"SEND" | b"SOML" | b"SAML" | b"BURL" | b"XCLIENT" | b"XFORWARD" | b"LHLO" => Err(CommandError::NotImplemented),
         _ => Err(CommandError::Unknown),
     }
 }
@@ -178,6 +181,8 @@ impl fmt::Display for Command {
             Self::Help => f.write_str("HELP"),
             Self::Quit => f.write_str("QUIT"),
             Self::StartTls => f.write_str("STARTTLS"),
+            Self::Atrn(domains) if domains.is_empty() => f.write_str("ATRN"),
+            Self::Atrn(domains) => write!(f, "ATRN {}", text(domains)),
             Self::Etrn(node) => write!(f, "ETRN {}", text(node)),
             Self::Auth { mechanism, initial: None } => write!(f, "AUTH {}", text(mechanism)),
             Self::Auth { mechanism, initial: Some(initial) } => write!(f, "AUTH {} {}", text(mechanism), text(initial)),
@@ -278,6 +283,14 @@ fn etrn(argument: &[u8]) -> Result<Command, CommandError> {
     let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'[' | b']' | b':');
     let good = !name.is_empty() && name.len() <= HELO_BYTES_MAX && name.iter().all(plain);
     if good { Ok(Command::Etrn(argument.to_vec())) } else { Err(CommandError::Argument) }
+}
+
+/// Domains parted by commas, or none.
+fn atrn(argument: &[u8]) -> Result<Command, CommandError> {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let good =
+        argument.split(|&b| b == b',').all(|domain| !domain.is_empty() && domain.len() <= HELO_BYTES_MAX && domain.iter().all(plain));
+    if argument.is_empty() || good { Ok(Command::Atrn(argument.to_vec())) } else { Err(CommandError::Argument) }
 }
 
 #[cfg(test)]

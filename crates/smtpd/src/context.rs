@@ -3,7 +3,8 @@
 use crate::lists::BlockLists;
 use postino_control::Live;
 use postino_control::resolved::ListenerKind;
-use postino_net::{ConnectionPermit, LoginThrottle, ServerTls};
+use postino_net::{BoxedStream, ConnectionPermit, LoginThrottle, ServerTls};
+use postino_ports::BoxFuture;
 use postino_ports::clock::Clock;
 use postino_ports::directory::Directory;
 use postino_ports::dns::Dns;
@@ -37,11 +38,32 @@ pub struct Context {
     pub throttle: Arc<LoginThrottle>,
     /// Addresses of this host, for domain literals; the connection's own is known besides.
     pub own_addresses: Arc<[IpAddr]>,
-    /// Held mail that clients may ask for; without it nobody may.
-    pub links: Option<Arc<dyn Links>>,
+    /// Held mail that clients may ask for; without it nobody may. One pointer: each session carries the context.
+    pub held: Option<Arc<HeldMail>>,
     /// Turns true when the server stops.
     pub shutdown: watch::Receiver<bool>,
 }
+
+/// Mail that is held for clients.
+pub struct HeldMail {
+    /// Who may have what.
+    pub links: Arc<dyn Links>,
+    /// Who goes on with a connection that was turned round.
+    pub turned: Option<TurnedDoor>,
+}
+
+/// A connection whose client is the server from now on (ATRN).
+pub struct Turned {
+    /// Nothing is unread on it.
+    pub stream: BoxedStream,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// The links whose mail goes over it.
+    pub links: Vec<String>,
+}
+
+/// Takes turned connections; the future ends with the connection.
+pub type TurnedDoor = Arc<dyn Fn(Turned) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// One connection.
 #[derive(Debug)]
@@ -65,6 +87,7 @@ impl Caller {
         match self.kind {
             ListenerKind::Submission => "submission",
             ListenerKind::Submissions => "submissions",
+            ListenerKind::Odmr => "odmr",
             _ => "smtp",
         }
     }

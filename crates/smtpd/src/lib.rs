@@ -14,6 +14,6 @@ pub mod texts;
 pub mod transport;
 mod watch;
 
-pub use context::{Caller, Context};
-pub use serve::{handler, serve};
+pub use context::{Caller, Context, HeldMail, Turned, TurnedDoor};
+pub use serve::{handler, serve, serve_turned};
 pub use transport::Transport;

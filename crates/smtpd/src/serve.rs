@@ -2,7 +2,7 @@
 //! it; it decides nothing about mail.
 
 use crate::buffer::{ReadBuffer, Room};
-use crate::context::{Caller, Context};
+use crate::context::{Caller, Context, Turned};
 use crate::desk::{Client, Desk};
 use crate::lists::Inquiry;
 use crate::settings::settings;
@@ -13,10 +13,11 @@ use postino_control::access::Service;
 use postino_control::resolved::ListenerKind;
 use postino_control::tcprules::Verdict;
 use postino_net::listener::Handler;
-use postino_net::{Accepted, ConnectionPermit, access, names};
+use postino_net::{Accepted, BoxedStream, ConnectionPermit, access, names};
 use postino_policy::rbl;
-use postino_ports::links::{Asked, Asker};
-use postino_smtp::server::{Action, Attempt, AuthAnswer, EtrnAnswer, RcptAnswer, Session, Tls};
+use postino_ports::BoxFuture;
+use postino_ports::links::{Asked, Asker, Turn};
+use postino_smtp::server::{Action, AtrnAnswer, Attempt, AuthAnswer, EtrnAnswer, RcptAnswer, Session, Tls};
 use postino_smtp::{MailCommand, RcptCommand, Reply};
 use postino_types::ReversePath;
 use postino_types::printable::printable;
@@ -54,8 +55,8 @@ pub async fn serve<T: Transport>(transport: T, caller: Caller, context: Context)
         watch.reason = "denied";
         return;
     }
-    if let Some(links) = &context.links {
-        links.connected(caller.peer.ip());
+    if let Some(held) = &context.held {
+        held.links.connected(caller.peer.ip());
     }
     // Asked from now on, waited for at the first RCPT.
     let inquiry = inquiry(&context, &caller, judged.verdict.as_ref());
@@ -80,9 +81,24 @@ pub async fn serve<T: Transport>(transport: T, caller: Caller, context: Context)
     let mut own_addresses = context.own_addresses.to_vec();
     own_addresses.push(caller.local);
     let client = Client { rules: judged.verdict, name: judged.name, own_addresses, ..Client::default() };
-    let conversation =
-        Conversation { session, buffer: ReadBuffer::default(), desk: Desk::default(), client, inquiry, caller, context, stopping: false };
+    let conversation = Conversation {
+        session,
+        buffer: ReadBuffer::default(),
+        desk: Desk::default(),
+        client,
+        inquiry,
+        caller,
+        context,
+        stopping: false,
+        turned_for: None,
+    };
     conversation.run(transport, watch).await;
+}
+
+/// As [`serve`], for a connection that somebody else opened and turned round.
+#[must_use]
+pub fn serve_turned(stream: BoxedStream, caller: Caller, context: Context) -> BoxFuture<'static, ()> {
+    Box::pin(serve(stream, caller, context))
 }
 
 /// Strangers on port 25 are asked about, unless a rule lets them relay or says by RBLSMTPD what is to be done.
@@ -103,6 +119,8 @@ struct Conversation {
     context: Context,
     /// The shutdown signal was passed on.
     stopping: bool,
+    /// Links that ATRN was granted for.
+    turned_for: Option<Box<[String]>>,
 }
 
 /// What woke a waiting session.
@@ -155,6 +173,10 @@ impl Conversation {
                     }
                     watch.tls = transport.tls_text().map(Arc::from);
                 }
+                Action::Turn => {
+                    watch.reason = "turned";
+                    return Box::pin(self.hand_over(transport)).await;
+                }
                 Action::Flush => {
                     self.buffer.consume(step.consumed);
                     if let Err(reason) = self.write(&mut transport).await {
@@ -167,6 +189,16 @@ impl Conversation {
                     self.act(action, &mut watch).await;
                 }
             }
+        }
+    }
+
+    /// The last reply, then the connection is somebody else's.
+    async fn hand_over<T: Transport>(mut self, mut transport: T) {
+        if self.write(&mut transport).await.is_ok()
+            && let Some(turned) = self.context.held.as_ref().and_then(|held| held.turned.as_ref())
+        {
+            turned(Turned { stream: Box::new(transport), peer: self.caller.peer, links: self.turned_for.unwrap_or_default().into_vec() })
+                .await;
         }
     }
 
@@ -192,10 +224,12 @@ impl Conversation {
                 self.session.message_answer(&reply);
             }
             Action::Reset => self.desk.reset(),
-            Action::Etrn(node) => self.etrn(&node).await,
+            // Boxed: they are rare, and every session would carry their room.
+            Action::Etrn(node) => Box::pin(self.etrn(&node)).await,
+            Action::Atrn(domains) => Box::pin(self.atrn(&domains)).await,
             Action::Authenticate(attempt) => self.login(attempt, watch).await,
             // The connection's own actions are done by `run`.
-            Action::Input | Action::Flush | Action::Body(_) | Action::StartTls | Action::Close(_) => {}
+            Action::Input | Action::Flush | Action::Body(_) | Action::StartTls | Action::Turn | Action::Close(_) => {}
         }
     }
 
@@ -213,8 +247,8 @@ impl Conversation {
 
     async fn etrn(&mut self, node: &[u8]) {
         let asker = Asker { ip: self.caller.peer.ip(), login: self.session.login() };
-        let asked = match &self.context.links {
-            Some(links) => links.ask(asker, node).await,
+        let asked = match &self.context.held {
+            Some(held) => held.links.ask(asker, node).await,
             None => Asked::NotAllowed,
         };
         self.session.etrn_answer(match asked {
@@ -239,6 +273,22 @@ impl Conversation {
         let reply = texts::listed(how, &text);
         watch.refused(&reply, &printable(rcpt.address.as_bytes()));
         Some(reply)
+    }
+
+    async fn atrn(&mut self, domains: &[u8]) {
+        let answer = match (&self.context.held, self.session.login()) {
+            (Some(held), Some(login)) => held.links.turn(login, domains).await,
+            _ => Turn::NotAllowed,
+        };
+        self.session.atrn_answer(match answer {
+            Turn::Granted(links) => {
+                self.turned_for = Some(links.into());
+                AtrnAnswer::Granted
+            }
+            Turn::NoMail => AtrnAnswer::NoMail,
+            Turn::NotAllowed => AtrnAnswer::NotAllowed,
+            Turn::Unavailable => AtrnAnswer::Unavailable,
+        });
     }
 
     async fn login(&mut self, attempt: Attempt, watch: &mut Watch) {

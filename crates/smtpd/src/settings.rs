@@ -12,7 +12,11 @@ pub fn settings(config: &Config, caller: &Caller, rules: Option<&Verdict>, tls: 
     let from = &config.server.limits;
     Settings {
         greeting: config.smtpgreeting.clone(),
-        door: if caller.kind == ListenerKind::Smtp { Door::Exchange } else { Door::Submission },
+        door: match caller.kind {
+            ListenerKind::Smtp => Door::Exchange,
+            ListenerKind::Odmr => Door::Odmr,
+            _ => Door::Submission,
+        },
         tls,
         etrn: config.links.offers_etrn(),
         limits: Limits {

@@ -1,6 +1,6 @@
 //! The syntax of control/links. Called by the table; keeps nothing.
 
-use super::{Askers, Hours, LIFETIME_S, LINKS_MAX, Link, LinkTable};
+use super::{Askers, Fetch, Hours, LIFETIME_S, LINKS_MAX, Link, LinkTable};
 use crate::classic;
 use crate::load::parse_route;
 use postino_types::printable::printable;
@@ -60,6 +60,7 @@ fn link(line: &[u8]) -> Result<Link, String> {
         etrn: Askers::default(),
         atrn: Askers::default(),
         turn: Askers::default(),
+        fetch: Fetch::Never,
     };
     if server != "-" {
         let (route, doubt) = parse_route(server.as_bytes());
@@ -73,7 +74,10 @@ fn link(line: &[u8]) -> Result<Link, String> {
         has_word = true;
         apply(&mut link, word)?;
     }
-    if has_word { Ok(link) } else { Err("does not say when: manual, hours, etrn=, atrn= or turn=".into()) }
+    if link.fetch != Fetch::Never && link.server.is_none() {
+        return Err("says fetch, but names no server to fetch from".into());
+    }
+    if has_word { Ok(link) } else { Err("does not say when: manual, hours, etrn=, atrn=, turn= or fetch".into()) }
 }
 
 fn destination(text: &str) -> Result<Vec<u8>, String> {
@@ -87,7 +91,9 @@ fn destination(text: &str) -> Result<Vec<u8>, String> {
 
 fn apply(link: &mut Link, word: &str) -> Result<(), String> {
     let Some((key, value)) = word.split_once('=') else {
-        if word != "manual" {
+        if word == "fetch" {
+            link.fetch = Fetch::Asked;
+        } else if word != "manual" {
             link.hours.push(Hours::parse(word).ok_or_else(|| format!("says \"{word}\", which is neither manual nor HH:MM-HH:MM[/DAYS]"))?);
         }
         return Ok(());
@@ -98,8 +104,9 @@ fn apply(link: &mut Link, word: &str) -> Result<(), String> {
         "connections" => link.connections = value.parse().ok().filter(|n| (1..=CONNECTIONS_MAX).contains(n)).ok_or_else(bad)?,
         "etrn" => link.etrn = askers(value).ok_or_else(bad)?,
         "atrn" => link.atrn = askers(value).filter(|askers| askers.networks.is_empty()).ok_or_else(bad)?,
+        "fetch" => link.fetch = Fetch::Every(seconds(value).ok_or_else(bad)?),
         "turn" => link.turn = askers(value).filter(|askers| askers.logins.is_empty()).ok_or_else(bad)?,
-        _ => return Err(format!("says \"{key}=\"; known are lifetime, connections, etrn, atrn, turn")),
+        _ => return Err(format!("says \"{key}=\"; known are lifetime, connections, etrn, atrn, turn, fetch")),
     }
     Ok(())
 }

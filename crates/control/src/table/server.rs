@@ -121,6 +121,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "File with the rules by client address for SMTP instead of control/tcp.smtp, for instance /etc/tcp.smtp.cdb; compiled by tcprules when its name ends with .cdb.",
     )),
     listen!("listen.http", Http, "127.0.0.1:2080", "Metrics and health."),
+    listen!("listen.odmr", Odmr, "", "Customers take held mail by ATRN (RFC 2645); off unless set, port 366."),
     listen!("listen.pop3", Pop3, "0.0.0.0:110, [::]:110", "POP3."),
     listen!("listen.pop3s", Pop3s, "0.0.0.0:995, [::]:995", "POP3 over TLS."),
     listen!("listen.smtp", Smtp, "0.0.0.0:25, [::]:25", "SMTP from other servers."),

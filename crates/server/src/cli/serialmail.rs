@@ -33,6 +33,11 @@ pub(crate) enum SerialmailCommand {
         /// Name in control/links
         name: String,
     },
+    /// Take the mail that a provider keeps for our domains, by ATRN (RFC 2645)
+    Fetch {
+        /// Name in control/links
+        name: String,
+    },
     /// Links, and how many messages wait for each
     Status {
         /// Print an array of {name, up, messages, under_way, destinations, server}
@@ -54,6 +59,12 @@ pub(crate) fn run(place: &Place, command: SerialmailCommand) -> anyhow::Result<i
         SerialmailCommand::Down { name } => {
             client.ask(&json!({"do": "link-down", "name": name}))?;
             say(&format!("link {name} is down"));
+            Ok(0)
+        }
+        SerialmailCommand::Fetch { name } => {
+            let reply = client.ask(&json!({"do": "link-fetch", "name": name}))?;
+            let mail = reply.get("mail").and_then(Value::as_bool) == Some(true);
+            say(if mail { "the provider has sent what it had" } else { "no mail" });
             Ok(0)
         }
         SerialmailCommand::Status { json } => {

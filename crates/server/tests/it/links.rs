@@ -1,9 +1,11 @@
 //! Dial-up: a house whose mail is held until its link is up, and the provider's server; killed while the link is being sent.
 
 use super::client::Line;
-use super::house::{House, maildir_files, postino, text, wait_for};
+use super::house::{House, maildir_files, postino, run, text, wait_for};
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 const MESSAGES: usize = 200;
 
@@ -125,4 +127,81 @@ fn a_customer_asks_for_its_mail_by_etrn_or_by_coming() {
     wait_for("the mail to be held", || house.cli(&["queue", "list"]).matches("held for link turn").count() == 5);
     drop(come_from("127.0.0.9", house.ports.smtp));
     wait_for("the mail to arrive", || arrived(&customer).len() == 25);
+}
+
+/// A certificate for 127.0.0.1, for whoever is told to trust it.
+fn certificate(house: &House) -> String {
+    let dir = house.home.join("tls");
+    let (key, pem) = (dir.join("odmr.key"), dir.join("odmr.pem"));
+    run(std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=provider",
+        ])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&pem));
+    for file in [&key, &pem] {
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    pem.to_str().unwrap().to_owned()
+}
+
+/// A house that nobody can call fetches its mail: the connection is turned round, both ends are ours.
+#[test]
+fn on_demand_mail_relay() {
+    let mut provider = dial_up("cust far.test - atrn=pippo@example.test\nother other.test - atrn=pluto@example.test\n");
+    let port = super::house::free_port();
+    let toml = "\n[[tls]]\nhost = \"provider\"\ncertificate = \"tls/odmr.pem\"\nkey = \"tls/odmr.key\"\n";
+    provider.write_toml(toml);
+    let file = provider.home.join("control/server.toml");
+    let written = std::fs::read_to_string(&file).unwrap().replace("[listen]\n", &format!("[listen]\nodmr = [\"127.0.0.1:{port}\"]\n"));
+    std::fs::write(&file, written).unwrap();
+    let trusted = certificate(&provider);
+    provider.start();
+
+    let mut customer = House::new("");
+    customer.cli(&["domain", "add", "far.test", "--postmaster-password", "segreto"]);
+    // Where the customer's worker may read.
+    customer.control(".trusted.pem", &std::fs::read_to_string(trusted).unwrap());
+    let trusted = customer.home.join("control/.trusted.pem");
+    customer.control("links", &format!("isp far.test 127.0.0.1:{port} fetch\nbad other.test 127.0.0.1:{port} fetch\n"));
+    customer.control("smtproutes.auth", &format!("127.0.0.1:{port} pippo@example.test segreto\n"));
+    customer.start_by(postino().arg("serve").arg("--home").arg(&customer.home).stdin(Stdio::null()).env("SSL_CERT_FILE", &trusted));
+    assert_eq!(customer.cli(&["serialmail", "fetch", "isp"]).trim(), "no mail");
+    send(provider.ports.smtp, 30);
+    wait_for("the mail to be held", || provider.cli(&["queue", "list"]).matches("held for link cust").count() == 30);
+    let refused = postino().args(["serialmail", "fetch", "bad", "--home"]).arg(&customer.home).output().unwrap();
+    assert!(text(&refused.stderr).contains("ATRN request refused"), "{}", text(&refused.stderr));
+    assert_eq!(customer.cli(&["serialmail", "fetch", "isp"]).trim(), "the provider has sent what it had");
+    wait_for("the mail to arrive", || arrived(&customer).len() == 30);
+    provider.wait_empty();
+
+    // Killed in the middle: what did not come stays there, and comes the next time.
+    send(provider.ports.smtp, 60);
+    wait_for("the mail to be held", || provider.cli(&["queue", "list"]).matches("held for link cust").count() == 60);
+    let home = customer.home.clone();
+    let fetching = std::thread::spawn(move || postino().args(["serialmail", "fetch", "isp", "--home"]).arg(home).output().unwrap());
+    wait_for("some to arrive", || arrived(&customer).len() > 35);
+    customer.kill();
+    fetching.join().unwrap();
+    eprintln!("killed with {} of 60 fetched", arrived(&customer).len() - 30);
+    wait_for("the provider to notice", || provider.cli(&["serialmail", "status"]).starts_with("cust: down"));
+    customer.start_by(postino().arg("serve").arg("--home").arg(&customer.home).stdin(Stdio::null()).env("SSL_CERT_FILE", &trusted));
+    customer.cli(&["serialmail", "fetch", "isp"]);
+    provider.wait_empty();
+    customer.wait_empty();
+    let files = arrived(&customer);
+    assert!((90..=91).contains(&files.len()), "{} came", files.len());
 }

@@ -98,6 +98,8 @@ fn other_commands() {
         ("ETRN", Argument),
         ("ETRN a b", Argument),
         ("ETRN @", Argument),
+        ("ATRN a b", Argument),
+        ("ATRN ,", Argument),
         ("TURN", NotImplemented),
         ("GET / HTTP/1.1", Http),
         ("post /", Http),

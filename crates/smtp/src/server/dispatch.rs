@@ -38,6 +38,7 @@ impl Session {
                 None
             }
             Ok(Command::StartTls) => self.start_tls(),
+            Ok(Command::Atrn(domains)) => self.atrn(domains),
             Ok(Command::Etrn(node)) => self.etrn(node),
             Ok(Command::Auth { mechanism, initial }) => self.auth(&mechanism, initial.as_deref()),
             Err(error) => self.bad_command(error),
@@ -84,6 +85,9 @@ impl Session {
             "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nCHUNKING\nENHANCEDSTATUSCODES\nDSN\nHELP",
             self.settings.greeting, self.settings.limits.message_bytes_max
         );
+        if self.settings.door == Door::Odmr {
+            text.push_str("\nATRN");
+        }
         if self.settings.etrn {
             text.push_str("\nETRN");
         }
@@ -99,6 +103,9 @@ impl Session {
     }
 
     fn mail(&mut self, mail: MailCommand) -> Option<Action> {
+        if self.settings.door == Door::Odmr {
+            return self.refuse(&replies::command_error(CommandError::NotImplemented));
+        }
         if self.hello.is_none() {
             return self.refuse(&replies::HELO_FIRST);
         }
@@ -183,6 +190,21 @@ impl Session {
                 Some(Action::StartTls)
             }
         }
+    }
+
+    fn atrn(&mut self, domains: Vec<u8>) -> Option<Action> {
+        if self.settings.door != Door::Odmr {
+            return self.refuse(&replies::command_error(CommandError::NotImplemented));
+        }
+        if self.hello.is_none() {
+            return self.refuse(&replies::HELO_FIRST);
+        }
+        if self.login.is_none() {
+            let reply = if self.settings.tls == Tls::Active { &replies::AUTH_REQUIRED } else { &replies::TLS_REQUIRED };
+            return self.refuse(reply);
+        }
+        self.state = State::Waiting(Wait::Atrn);
+        Some(Action::Atrn(domains))
     }
 
     fn etrn(&mut self, node: Vec<u8>) -> Option<Action> {

@@ -21,6 +21,8 @@ pub enum Door {
     Exchange,
     /// Ports 587 and 465: our own users bring mail (RFC 6409); MAIL needs a login.
     Submission,
+    /// Port 366: customers take the mail that is held for them (RFC 2645); nobody brings any.
+    Odmr,
 }
 
 /// How TLS stands.
@@ -111,6 +113,10 @@ pub enum Action {
     Authenticate(Attempt),
     /// ETRN for this node. *Answer* with [`Session::etrn_answer`].
     Etrn(Vec<u8>),
+    /// ATRN for these domains, parted by commas. *Answer* with [`Session::atrn_answer`].
+    Atrn(Vec<u8>),
+    /// Write the output and hand the connection over: the client is the server from now on. The session is over.
+    Turn,
     /// Write the output, drop every byte read so far, do the TLS handshake. *Answer* with [`Session::tls_started`].
     StartTls,
     /// Write the output and close.
@@ -171,6 +177,19 @@ pub enum EtrnAnswer {
     /// Asked a moment ago: still on it.
     UnderWay,
     /// Not for this client, or nothing that it could mean.
+    NotAllowed,
+    /// The queue cannot tell now.
+    Unavailable,
+}
+
+/// The shell's word about ATRN (RFC 2645 5.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtrnAnswer {
+    /// There is mail: the connection is turned round.
+    Granted,
+    /// Nothing waits.
+    NoMail,
+    /// Not for this login.
     NotAllowed,
     /// The queue cannot tell now.
     Unavailable,

@@ -41,6 +41,14 @@ replies! {
     AUTH_ALREADY = 503, (5, 5, 1), "already authenticated";
     /// AUTH inside a transaction.
     AUTH_IN_TRANSACTION = 503, (5, 5, 1), "no AUTH inside a mail transaction";
+    /// ATRN: the last word as a server (RFC 2645 5.2.1).
+    TURNING = 250, (2, 0, 0), "ok, now reversing the connection";
+    /// ATRN without mail.
+    NO_MAIL = 453, (4, 2, 0), "you have no mail";
+    /// ATRN for what is not the login's.
+    ATRN_REFUSED = 450, (4, 7, 1), "ATRN request refused";
+    /// ATRN while the queue cannot tell.
+    ATRN_UNAVAILABLE = 451, (4, 3, 0), "unable to process ATRN request now";
     /// ETRN inside a transaction (RFC 1985 5).
     ETRN_IN_TRANSACTION = 503, (5, 5, 1), "no ETRN inside a mail transaction";
     /// A mechanism that is not offered.

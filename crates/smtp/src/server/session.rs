@@ -3,7 +3,7 @@
 
 use super::auth::Exchange;
 use super::content::{Content, Framing};
-use super::{Action, AuthAnswer, CloseReason, Dialect, EtrnAnswer, RcptAnswer, Settings, Step, Tls, replies};
+use super::{Action, AtrnAnswer, AuthAnswer, CloseReason, Dialect, EtrnAnswer, RcptAnswer, Settings, Step, Tls, replies};
 use crate::data::{BdatDecoder, DataDecoder};
 use crate::reply::Reply;
 use memchr::memchr;
@@ -60,6 +60,8 @@ pub(super) enum State {
         reply: Reply,
     },
     Closing(CloseReason),
+    /// The roles are changed: what comes now is not for this session.
+    Turned,
 }
 
 pub(super) enum Wait {
@@ -70,6 +72,7 @@ pub(super) enum Wait {
     Message,
     Auth,
     Etrn { node: String },
+    Atrn,
     Tls,
 }
 
@@ -339,6 +342,20 @@ impl Session {
         self.trusted = true;
     }
 
+    /// Answers [`Action::Atrn`].
+    pub fn atrn_answer(&mut self, answer: AtrnAnswer) {
+        let Some(Wait::Atrn) = self.answered() else { return };
+        match answer {
+            AtrnAnswer::Granted => {
+                self.say(&replies::TURNING);
+                self.state = State::Turned;
+            }
+            AtrnAnswer::NoMail => self.say(&replies::NO_MAIL),
+            AtrnAnswer::NotAllowed => self.fail(&replies::ATRN_REFUSED),
+            AtrnAnswer::Unavailable => self.say(&replies::ATRN_UNAVAILABLE),
+        }
+    }
+
     /// Answers [`Action::StartTls`] after a good handshake.
     pub fn tls_started(&mut self) {
         let Some(Wait::Tls) = self.answered() else { return };
@@ -399,6 +416,7 @@ impl Session {
     fn turn(&mut self, input: &mut [u8]) -> Turn {
         match &mut self.state {
             State::Closing(reason) => (input.len(), Some(Action::Close(*reason))),
+            State::Turned => (input.len(), Some(Action::Turn)),
             State::Waiting(_) => (0, Some(Action::Input)),
             State::Command | State::Auth(_) if self.stopping => {
                 self.close(&replies::SHUTDOWN, CloseReason::Shutdown);

@@ -35,6 +35,7 @@ struct Play {
     messages: Vec<Vec<u8>>,
     logins: Vec<Attempt>,
     closed: Option<CloseReason>,
+    turned: bool,
     begin: Result<(), Reply>,
 }
 
@@ -48,6 +49,7 @@ impl Play {
             messages: Vec::new(),
             logins: Vec::new(),
             closed: None,
+            turned: false,
             begin: Ok(()),
         }
     }
@@ -106,6 +108,17 @@ impl Play {
                     b"@busy.test" => EtrnAnswer::Unavailable,
                     _ => EtrnAnswer::NotAllowed,
                 }),
+                Action::Atrn(domains) => self.session.atrn_answer(match domains.as_slice() {
+                    b"" | b"mine.test" | b"mine.test,also.test" => AtrnAnswer::Granted,
+                    b"empty.test" => AtrnAnswer::NoMail,
+                    b"busy.test" => AtrnAnswer::Unavailable,
+                    _ => AtrnAnswer::NotAllowed,
+                }),
+                Action::Turn => {
+                    self.turned = true;
+                    self.input.drain(..used);
+                    return;
+                }
                 Action::StartTls => self.session.tls_started(),
                 Action::Flush => {}
                 Action::Close(reason) => self.closed = Some(reason),
@@ -445,5 +458,46 @@ fn etrn_answers_the_same_however_it_is_cut() {
     for at in 1..talk.len() {
         let mut play = Play::new(Settings { etrn: true, ..settings() });
         assert_eq!(play.text(&talk[..at]) + &play.text(&talk[at..]), whole, "cut at {at}");
+    }
+}
+
+/// At the door of RFC 2645, logged in under TLS.
+fn customer() -> Play {
+    let mut play = Play::greeted(Settings { tls: Tls::Active, door: Door::Odmr, ..settings() });
+    assert_eq!(play.codes("AUTH PLAIN AGpvZQBnb29k\r\n"), [235]);
+    play
+}
+
+#[test]
+fn atrn_turns_the_connection_for_whoever_may() {
+    let mut play = Play::greeted(Settings { tls: Tls::Active, door: Door::Odmr, ..settings() });
+    assert!(play.text("EHLO c.test\r\n").contains("250-ATRN\r\n"));
+    assert_eq!(play.codes("ATRN mine.test\r\n"), [530]);
+    let mut play = customer();
+    assert_eq!(play.codes("MAIL FROM:<a@b.test>\r\nRCPT TO:<a@b.test>\r\nATRN a,,b\r\nATRN a b\r\n"), [502, 503, 501, 501]);
+    for (line, want) in [
+        ("ATRN empty.test", "453 4.2.0 you have no mail\r\n"),
+        ("ATRN busy.test", "451 4.3.0 unable to process ATRN request now\r\n"),
+        ("ATRN other.test", "450 4.7.1 ATRN request refused\r\n"),
+    ] {
+        assert_eq!(customer().text(format!("{line}\r\n")), want);
+    }
+    // What was sent before the answer is not read by either side: it was meant for the other role.
+    for line in ["ATRN", "atrn mine.test,also.test", "ATRN mine.test\r\n220 too early"] {
+        let mut play = customer();
+        assert_eq!(play.text(format!("{line}\r\n")), "250 2.0.0 ok, now reversing the connection\r\n", "{line}");
+        assert!(play.turned && play.input.is_empty() && play.closed.is_none());
+    }
+    assert_eq!(Play::greeted(settings()).codes("ATRN mine.test\r\n"), [502], "port 25 turns nothing");
+}
+
+#[test]
+fn atrn_answers_the_same_however_it_is_cut() {
+    let talk = b"NOOP\r\nATRN other.test\r\nATRN empty.test\r\nATRN mine.test\r\n";
+    let whole = customer().text(talk);
+    for at in 1..talk.len() {
+        let mut play = customer();
+        assert_eq!(play.text(&talk[..at]) + &play.text(&talk[at..]), whole, "cut at {at}");
+        assert!(play.turned);
     }
 }

@@ -9,11 +9,11 @@ use postino_ports::body::Body;
 use postino_ports::clock::Clock;
 use postino_ports::directory::{Credentials, Directory, Login, LookupError, Mailbox, Resolution, Secret};
 use postino_ports::event::{Event, Events};
-use postino_ports::links::{Asked, Asker, Links};
+use postino_ports::links::{Asked, Asker, Links, Turn};
 use postino_ports::queue::{
     AcceptError, AdminAction, BodyWriter, NewEntry, Queue, QueueEntry, QueueStat, Selection, SettleError, Settled, Settlement,
 };
-use postino_smtpd::{Caller, Context, Transport};
+use postino_smtpd::{Caller, Context, HeldMail, Transport};
 use postino_types::{Address, QueueId, Time};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -233,6 +233,9 @@ impl Links for FakeLinks {
         };
         Box::pin(async move { asked })
     }
+    fn turn<'a>(&'a self, _login: &'a str, _domains: &'a [u8]) -> BoxFuture<'a, Turn> {
+        Box::pin(async { Turn::NotAllowed })
+    }
     fn connected(&self, _ip: IpAddr) {}
 }
 
@@ -259,7 +262,7 @@ impl House {
             tls: Some(tls()),
             throttle: Arc::new(throttle),
             own_addresses: Arc::from([]),
-            links: Some(Arc::new(FakeLinks)),
+            held: Some(Arc::new(HeldMail { links: Arc::new(FakeLinks), turned: None })),
             shutdown,
         };
         Self { queue, events, context, stop, peer: "192.0.2.77:4000".parse().unwrap() }
