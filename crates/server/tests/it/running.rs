@@ -68,7 +68,7 @@ fn qmail_log_lines_stand_as_qmail_send_writes_them() {
     let at = |what: &str| log.find(what).unwrap_or_else(|| panic!("no {what:?} in\n{log}"));
     assert!(at("new msg ") < at("info msg "));
     assert!(at("info msg ") < at("starting delivery 1: msg "));
-    assert!(at("to local example.test-pippo@example.test") < at("status: local 1/10 remote 0/20"));
+    assert!(at("to local example.test-pippo@example.test") < at("status: local 1/42 remote 0/20"));
     assert!(at("delivery 1: success: ") < at("end msg "));
 }
 
