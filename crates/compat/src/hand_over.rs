@@ -2,7 +2,7 @@
 //! programs that would otherwise start one for each message. Ok means that it is on stable storage.
 
 use crate::spool::Spool;
-use postino_local::inject::{CHUNK_BYTES_MAX, SOCKET_PATH, chunk_header, socket_head};
+use postino_local::inject::{CHUNK_BYTES_MAX, LETTER_VARIABLE, SOCKET_PATH, chunk_header, letter_head, socket_head};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -53,7 +53,9 @@ fn converse(mut socket: UnixStream, envelope: &[u8], body: &mut Spool) -> Result
 
 /// Small pieces are gathered: a short message goes out with one write.
 fn send(socket: &mut UnixStream, envelope: &[u8], body: &mut Spool) -> io::Result<()> {
-    let mut waiting = socket_head(envelope).ok_or(io::ErrorKind::InvalidInput)?;
+    let letter = std::env::var(LETTER_VARIABLE).ok().and_then(|number| number.parse().ok());
+    let head = letter.map_or_else(|| socket_head(envelope), |letter| letter_head(envelope, letter));
+    let mut waiting = head.ok_or(io::ErrorKind::InvalidInput)?;
     body.for_each_chunk(&mut |chunk| {
         if waiting.len() + chunk.len() > CHUNK_BYTES_MAX {
             socket.write_all(&waiting)?;

@@ -3,15 +3,21 @@
 //!
 //! ```text
 //! socket, client:  "PIJ1" | envelope length, u32 LE | envelope | chunks: length, u32 LE (1..=65536) | bytes … | 0, u32 LE
+//!         or:      "PIJ2" | letter, u64 LE | as above from the envelope length on
 //! socket, server:  exit code, u8 (qmail-queue's table) | text, to the end of the stream
 //! drop file:       "PDF1" | pid, u32 LE | arrival, s, i64 LE | envelope length, u32 LE | envelope | body to the end of the file
 //! ```
+//! A letter is the server's own number for a message that it gave a program; with it the server finds again what qmail-queue's envelope cannot say.
 //! The envelope is qmail-queue's own: `F` sender NUL, then `T` recipient NUL for each recipient, then NUL.
 
 use postino_types::{Address, ReversePath, Time, address::ADDRESS_BYTES_MAX};
 
 /// First bytes on the socket.
 pub const SOCKET_MAGIC: [u8; 4] = *b"PIJ1";
+/// First bytes on the socket when a letter's number follows.
+pub const LETTER_MAGIC: [u8; 4] = *b"PIJ2";
+/// The variable that carries a letter's number through a program.
+pub const LETTER_VARIABLE: &str = "POSTINO_LETTER";
 /// First bytes of a drop file.
 pub const DROP_MAGIC: [u8; 4] = *b"PDF1";
 /// Longest envelope, bytes.
@@ -124,9 +130,19 @@ fn until_nul<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], EnvelopeError> {
 /// The head of a socket conversation: magic, envelope with its length. Chunks follow, see [`chunk_header`].
 #[must_use]
 pub fn socket_head(envelope: &[u8]) -> Option<Vec<u8>> {
+    head(envelope, &SOCKET_MAGIC)
+}
+
+/// The same for a message that the server knows by a letter's number.
+#[must_use]
+pub fn letter_head(envelope: &[u8], letter: u64) -> Option<Vec<u8>> {
+    head(envelope, &[&LETTER_MAGIC[..], &letter.to_le_bytes()].concat())
+}
+
+fn head(envelope: &[u8], front: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(envelope.len()).ok()?;
-    let mut out = Vec::with_capacity(envelope.len() + 8);
-    out.extend_from_slice(&SOCKET_MAGIC);
+    let mut out = Vec::with_capacity(envelope.len() + front.len() + 4);
+    out.extend_from_slice(front);
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(envelope);
     Some(out)
@@ -179,6 +195,7 @@ impl SocketError {
 pub struct SocketReader {
     buffer: Vec<u8>,
     stage: ReadStage,
+    letter: Option<u64>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -194,6 +211,12 @@ impl SocketReader {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The letter's number, when the client named one; known with the envelope.
+    #[must_use]
+    pub fn letter(&self) -> Option<u64> {
+        self.letter
     }
 
     /// Takes bytes in. Feed at most [`CHUNK_BYTES_MAX`] at a time and call [`SocketReader::next_part`] until it gives `None`.
@@ -212,7 +235,13 @@ impl SocketReader {
 
     fn head(&mut self) -> Result<Option<SocketPart>, SocketError> {
         let known = self.buffer.len().min(SOCKET_MAGIC.len());
-        if self.buffer.get(..known) != SOCKET_MAGIC.get(..known) {
+        if self.letter.is_none() && self.buffer.starts_with(&LETTER_MAGIC) {
+            let Some(number) = self.buffer.get(4..).and_then(|rest| rest.first_chunk::<8>()) else { return Ok(None) };
+            self.letter = Some(u64::from_le_bytes(*number));
+            self.buffer.splice(..12, SOCKET_MAGIC);
+            return self.head();
+        }
+        if [SOCKET_MAGIC, LETTER_MAGIC].iter().all(|magic| self.buffer.get(..known) != magic.get(..known)) {
             return Err(SocketError::Magic);
         }
         let Some(length) = length_at(&self.buffer, SOCKET_MAGIC.len()) else { return Ok(None) };

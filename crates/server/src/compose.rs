@@ -26,6 +26,8 @@ pub(crate) struct House {
     pub(crate) queue: Arc<dyn Queue>,
     /// The queue behind whatever program stands before it: for the network.
     pub(crate) door: Arc<dyn Queue>,
+    /// The programs before the queue.
+    pub(crate) programs: Arc<crate::queue_program::QueuePrograms>,
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) dns: Arc<dyn Dns>,
     pub(crate) lists: Arc<postino_smtpd::lists::BlockLists>,
@@ -57,7 +59,7 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
     let local = Arc::new(postino_local::mailbox::LocalDelivery::new(local_ports, live.clone(), clock.now()));
     let programs = crate::queue_program::QueuePrograms::new(spawn.clone(), live.clone(), Arc::clone(&events));
     let door: Arc<dyn Queue> = Arc::new(crate::queue_program::ThroughProgram::new(Arc::clone(&queue), Arc::clone(&programs)));
-    let local = Arc::new(crate::queue_program::ForwardsThroughProgram { inner: local, programs });
+    let local = Arc::new(crate::queue_program::ForwardsThroughProgram { inner: local, programs: Arc::clone(&programs) });
     let remote = postino_remote::Remote::new(postino_remote::RemoteParts {
         live: live.clone(),
         dns: Arc::clone(&dns),
@@ -82,7 +84,7 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
         week_minute: crate::links::week_minute(),
     }));
     let maildrops: Arc<dyn Maildrops> = Arc::new(postino_store::MaildirStore::new(Arc::clone(&clock)));
-    Ok(House { live, clock, events, store, queue, door, directory, dns, lists, maildrops, tls, scheduler, spawn, remote })
+    Ok(House { live, clock, events, store, queue, door, programs, directory, dns, lists, maildrops, tls, scheduler, spawn, remote })
 }
 
 /// Who asks the block lists: a resolver of its own, whose cache a flood of strangers may fill.

@@ -46,6 +46,8 @@ pub(crate) struct Door {
     pub(crate) clock: Arc<dyn Clock>,
     /// Operator's view.
     pub(crate) events: Arc<dyn Events>,
+    /// Who knows more of messages that went through a program.
+    pub(crate) programs: Arc<crate::queue_program::QueuePrograms>,
 }
 
 impl Door {
@@ -198,7 +200,10 @@ async fn conversation(stream: &mut tokio::net::UnixStream, door: &Door) -> Resul
                 SocketPart::End => {
                     let (Some(raw), Some(writer)) = (envelope.take(), writer.take()) else { return Err((91, "no envelope".into())) };
                     let _turn = if raw.recipients.len() > CROWD { TURNS.acquire().await.ok() } else { None };
-                    let entry = door.entry(&raw, peer.uid(), pid, door.clock.now());
+                    let mut entry = door.entry(&raw, peer.uid(), pid, door.clock.now());
+                    if let Some(letter) = reader.letter() {
+                        door.programs.complete(letter, &mut entry.envelope);
+                    }
                     return writer.commit(entry).await.map_err(|e| refusal(&e));
                 }
             }

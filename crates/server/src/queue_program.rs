@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use postino_control::{Config, Live};
-use postino_local::inject::RawEnvelope;
+use postino_local::inject::{LETTER_VARIABLE, RawEnvelope};
 use postino_local::queue_child::Answer;
 use postino_local::queue_program::{PROGRAM, Refused, VARIABLE, Whose, identity, whose};
 use postino_local::spawn_link::{QueueLetter, SpawnLink};
@@ -16,7 +16,9 @@ use postino_ports::queue::{
     AcceptError, AdminAction, BodyWriter, NewBody, NewEntry, NewMessage, Queue, QueueEntry, QueueStat, Selection, SettleError, Settled,
     Settlement,
 };
-use postino_types::{Address, DeliveryOutcome, Origin, PermStatus, QueueId, Recipient, ReversePath, TempStatus, Time};
+use postino_types::{Address, DeliveryOutcome, Envelope, Origin, PermStatus, QueueId, Recipient, ReversePath, TempStatus, Time};
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,6 +40,8 @@ pub(crate) struct QueuePrograms {
     live: Live,
     events: Arc<dyn Events>,
     named: Option<PathBuf>,
+    /// What qmail-queue's envelope cannot say, of messages that are with a program now.
+    letters: Mutex<HashMap<u64, Envelope>>,
     /// What stood under qmail-queue's name when it was last looked at, and whether it is somebody else's.
     seen: Mutex<(Option<[u64; 4]>, bool)>,
 }
@@ -45,7 +49,7 @@ pub(crate) struct QueuePrograms {
 impl QueuePrograms {
     pub(crate) fn new(link: SpawnLink, live: Live, events: Arc<dyn Events>) -> Arc<Self> {
         let named = named(&live.get());
-        Arc::new(Self { link, live, events, named, seen: Mutex::new((None, false)) })
+        Arc::new(Self { link, live, events, named, letters: Mutex::default(), seen: Mutex::new((None, false)) })
     }
 
     /// The program for the next message; `None`: straight into the queue. Costs a stat(2) while nothing changes.
@@ -63,10 +67,36 @@ impl QueuePrograms {
         seen.1.then_some(usual)
     }
 
+    /// What comes back from a program under this number gets the wishes of the message that went in: those of the transaction, and those of each
+    /// recipient that is still there.
+    pub(crate) fn complete(&self, letter: u64, envelope: &mut Envelope) {
+        let letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(first) = letters.get(&letter) else { return };
+        (envelope.body, envelope.utf8, envelope.require_tls) = (first.body, envelope.utf8 || first.utf8, first.require_tls);
+        envelope.dsn = first.dsn.clone();
+        for recipient in &mut envelope.recipients {
+            if let Some(same) = first.recipients.iter().find(|same| same.address == recipient.address) {
+                (recipient.notify, recipient.original) = (same.notify.clone(), same.original.clone());
+            }
+        }
+    }
+
+    fn keep(&self, envelope: Envelope) -> Kept<'_> {
+        // A number that nobody guesses: the keys of a hasher are random.
+        let number = RandomState::new().build_hasher().finish();
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner).insert(number, envelope);
+        Kept { programs: self, number }
+    }
+
     async fn ask(&self, program: PathBuf, letter: Letter) -> Result<u32, Refused> {
+        let kept = letter.wishes.map(|envelope| self.keep(envelope));
+        let mut environment = environment(&letter.origin);
+        if let Some(kept) = &kept {
+            environment.extend_from_slice(format!("{LETTER_VARIABLE}={}\n", kept.number).as_bytes());
+        }
         let answer = self.link.run_queue(QueueLetter {
             program: program.into_os_string().into_encoded_bytes(),
-            environment: environment(&letter.origin),
+            environment,
             envelope: RawEnvelope { sender: letter.sender, recipients: letter.recipients }.encode(),
             prepend: letter.prepend,
             body: letter.body,
@@ -83,8 +113,22 @@ impl QueuePrograms {
     }
 }
 
+/// A letter's number while its program runs.
+struct Kept<'a> {
+    programs: &'a QueuePrograms,
+    number: u64,
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.programs.letters.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+    }
+}
+
 /// A message for a program.
 struct Letter {
+    /// The envelope as it came in, with what qmail-queue's cannot say.
+    wishes: Option<Envelope>,
     sender: ReversePath,
     recipients: Vec<Address>,
     origin: Origin,
@@ -94,8 +138,15 @@ struct Letter {
 
 impl Letter {
     fn new(entry: NewEntry, body: Body) -> Self {
-        let recipients = entry.envelope.recipients.into_iter().map(|recipient| recipient.address).collect();
-        Self { sender: entry.envelope.sender, recipients, origin: entry.origin, prepend: entry.prepend, body }
+        let recipients = entry.envelope.recipients.iter().map(|recipient| recipient.address.clone()).collect();
+        Self {
+            sender: entry.envelope.sender.clone(),
+            wishes: Some(entry.envelope),
+            recipients,
+            origin: entry.origin,
+            prepend: entry.prepend,
+            body,
+        }
     }
 }
 
@@ -278,6 +329,7 @@ impl ForwardsThroughProgram {
         let DeliveryOutcome::Delivered { detail, forwards, relayed } = outcome else { return outcome };
         for forward in forwards {
             let letter = Letter {
+                wishes: None,
                 sender: forward.sender,
                 recipients: forward.recipients.into_iter().map(|recipient| recipient.address).collect(),
                 origin: Origin::Forward { of: job.entry.id, uid: forward.uid },

@@ -323,6 +323,7 @@ fn start_doors(helpers: &mut JoinSet<()>, home: &Path, house: &Arc<House>, share
         queue: Arc::clone(&house.queue),
         live: house.live.clone(),
         clock: Arc::clone(&house.clock),
+        programs: Arc::clone(&house.programs),
         events: Arc::clone(&house.events),
     };
     helpers.spawn(inject::serve(injection, door.clone()));

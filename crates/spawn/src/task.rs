@@ -25,7 +25,7 @@ const LOOKUP: Duration = Duration::from_secs(60);
 /// Longest conversation of qmail-remote, which has time limits of its own.
 const REMOTE: Duration = Duration::from_secs(86_400);
 /// What a program on the way into the queue may be told of the client.
-const TOLD: [&str; 5] = ["TCPREMOTEIP", "TCPREMOTEHOST", "TCPREMOTEINFO", "RELAYCLIENT", "SMTPHELO"];
+const TOLD: [&str; 6] = ["POSTINO_LETTER", "TCPREMOTEIP", "TCPREMOTEHOST", "TCPREMOTEINFO", "RELAYCLIENT", "SMTPHELO"];
 /// The uid reported when no child ran.
 const NO_UID: u32 = u32::MAX;
 

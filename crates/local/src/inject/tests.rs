@@ -52,10 +52,12 @@ proptest! {
         body in proptest::collection::vec(any::<u8>(), 0..3000),
         chunk in 1usize..500,
         cut in 1usize..700,
+        letter in proptest::option::of(any::<u64>()),
     ) {
         let list: Vec<&[u8]> = recipients.iter().map(Vec::as_slice).collect();
         let sent = envelope(&sender, &list);
-        let mut stream = socket_head(&sent.encode()).unwrap();
+        let envelope = sent.encode();
+        let mut stream = letter.map_or_else(|| socket_head(&envelope), |letter| letter_head(&envelope, letter)).unwrap();
         for part in body.chunks(chunk) {
             stream.extend_from_slice(&chunk_header(part.len()));
             stream.extend_from_slice(part);
@@ -73,6 +75,7 @@ proptest! {
             }
         }
         prop_assert_eq!(got, Some(sent));
+        prop_assert_eq!(reader.letter(), letter);
         prop_assert_eq!(got_body, body);
         prop_assert!(ended);
     }

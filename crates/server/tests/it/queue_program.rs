@@ -160,6 +160,24 @@ fn kill_9_with_a_scanner_at_work_loses_nothing() {
     assert!(!safe.is_empty() && lost.is_empty(), "{} of {} lost", lost.len(), safe.len());
 }
 
+/// RFC 3461 wishes cannot be said to qmail-queue; they find the message again when it comes back.
+#[test]
+fn wishes_for_notices_survive_a_program() {
+    let mut house = House::new("");
+    with_program(&house, SCANNER);
+    house.start();
+    let mut line = Line::smtp(house.ports.smtp);
+    line.expect("MAIL FROM:<pippo@example.test> ENVID=abc", "250");
+    line.expect("RCPT TO:<pluto@example.test> NOTIFY=SUCCESS ORCPT=rfc822;other@x.test", "250");
+    line.expect("DATA", "354");
+    line.expect("Subject: x\r\n\r\nx\r\n.", "250");
+    let notice = content(&house.wait_messages("pippo", 1)[0]);
+    for field in ["Original-Envelope-Id: abc\n", "Original-Recipient: rfc822; other@x.test\n", "Action: delivered\n"] {
+        assert!(notice.contains(field), "{notice}");
+    }
+    house.wait_empty();
+}
+
 #[test]
 fn the_variable_and_the_setting_name_a_program() {
     let mut house = House::new("");
