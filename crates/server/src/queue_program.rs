@@ -76,7 +76,7 @@ impl QueuePrograms {
         envelope.dsn = first.dsn.clone();
         for recipient in &mut envelope.recipients {
             if let Some(same) = first.recipients.iter().find(|same| same.address == recipient.address) {
-                (recipient.notify, recipient.original) = (same.notify.clone(), same.original.clone());
+                (recipient.notify, recipient.original) = (same.notify, same.original.clone());
             }
         }
     }
