@@ -38,6 +38,9 @@ pub enum SettleError {
     /// An I/O error; the entry stays as it was and is tried again.
     #[error("queue: {0}")]
     Io(String),
+    /// A program before the queue did not take a failure notice now; nothing is recorded, and it is tried again.
+    #[error("{0}")]
+    NoticeNotTaken(String),
     /// The queue is stopping.
     #[error("the queue is stopping")]
     Stopping,

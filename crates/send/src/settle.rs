@@ -1,7 +1,7 @@
 //! Settlements, as tasks: turns what became of recipients into new states and new messages, and records all of it in one commit, again and
 //! again until the queue takes it. Started by the loop; decides no schedule.
 
-use crate::context::{Context, SharedBody};
+use crate::context::{Context, Profile, SharedBody};
 use crate::flight::{Attempt, Ended};
 use crate::{forward, notice};
 use postino_ports::event::Event;
@@ -99,6 +99,14 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
 }
 
 fn tell_trouble(context: &Context, id: QueueId, tries: u32, error: &SettleError) {
+    if let SettleError::NoticeNotTaken(text) = error {
+        // qmail-send's line, which names no reason; it tries every two minutes, we often at first, so not every try is told.
+        if tries > 0 && !tries.is_power_of_two() {
+            return;
+        }
+        let detail = if context.parts.profile == Profile::Native { text.as_str() } else { "" };
+        return context.emit(&Event::Warning { what: "trouble injecting bounce message, will try later", detail });
+    }
     let detail = format!("entry {id}: {error}");
     match tries {
         0 => context.emit(&Event::Warning { what: "cannot record a delivery, will try again", detail: &detail }),

@@ -69,6 +69,7 @@ impl EventSink {
             Event::Bounced { id, bounce } => writeln!(line, "bounce msg {id} qp {bounce}"),
             Event::TripleBounce { id } => writeln!(line, "triple bounce: discarding bounce/{id}"),
             Event::Ended { id } => writeln!(line, "end msg {id}"),
+            Event::Warning { what, detail: "" } => writeln!(line, "warning: {what}"),
             Event::Warning { what, detail } => writeln!(line, "warning: {what}: {}", one_line(detail)),
             Event::Alert { what, detail: "" } => writeln!(line, "alert: {what}"),
             Event::Alert { what, detail } => writeln!(line, "alert: {what}: {}", one_line(detail)),

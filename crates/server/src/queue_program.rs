@@ -213,7 +213,7 @@ impl ThroughProgram {
                     .emit(&Event::Warning { what: "a queue program refuses a bounce, which goes without it", detail: &text });
                 Ok(None)
             }
-            Err(refused) => Err(SettleError::Io(format!("trouble injecting bounce message: {}", refused.text))),
+            Err(refused) => Err(SettleError::NoticeNotTaken(refused.text)),
         }
     }
 }
