@@ -172,3 +172,71 @@ fn a_client_named_by_its_rule_is_refused_in_words() {
     assert_eq!(refused("Later"), format!("{hello}451 Later\r\n221 rblsmtpd.local\r\n"));
     assert_eq!(refused(""), "REAL\n");
 }
+
+/// A resolver with one block list, `bl.test`, that names 192.0.2.7 (A 127.0.0.2, TXT "listed: go away"), and one allow list, `wl.test`, that
+/// names 192.0.2.8; every other name does not exist.
+fn list_resolver() -> String {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let mut packet = [0u8; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut packet) {
+            let mut answer = packet[..length].to_vec();
+            let question = answer[12..].to_vec();
+            let asks = |name: &[u8], kind: u8| question.starts_with(name) && question[name.len()..].starts_with(&[0, 0, kind]);
+            let data: Option<(u8, &[u8])> = if asks(b"\x017\x012\x010\x03192\x02bl\x04test", 16) {
+                Some((16, b"\x0flisted: go away"))
+            } else if asks(b"\x017\x012\x010\x03192\x02bl\x04test", 1) {
+                Some((1, &[127, 0, 0, 2]))
+            } else if asks(b"\x018\x012\x010\x03192\x02bl\x04test", 16) {
+                Some((16, b"\x03bad"))
+            } else if asks(b"\x018\x012\x010\x03192\x02wl\x04test", 1) {
+                Some((1, &[127, 0, 0, 1]))
+            } else {
+                None
+            };
+            answer[2..8].copy_from_slice(&[0x81, if data.is_some() { 0x80 } else { 0x83 }, 0, 1, 0, u8::from(data.is_some())]);
+            if let Some((kind, data)) = data {
+                answer.extend_from_slice(&[0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 60, 0, data.len() as u8]);
+                answer.extend_from_slice(data);
+            }
+            socket.send_to(&answer, from).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn without_r_the_lists_of_the_control_file_are_asked() {
+    let home = tempfile::tempdir().unwrap();
+    let dns = list_resolver();
+    std::fs::create_dir(home.path().join("control")).unwrap();
+    let lists = |text: &str| std::fs::write(home.path().join("control/rbl"), text).unwrap();
+    let told = |options: &[&str], ip: &str| {
+        let mut command = program("rblsmtpd", home.path());
+        command.args(options).args(["echo", "REAL"]).env("TCPREMOTEIP", ip).env("DNSCACHEIP", &dns);
+        fed(command, b"RCPT TO:<c@d>\r\nQUIT\r\n")
+    };
+    let answer = |options: &[&str], ip: &str| String::from_utf8(told(options, ip).stdout).unwrap();
+    let refused = |code: u16| format!("220 rblsmtpd.local\r\n{code} listed: go away\r\n221 rblsmtpd.local\r\n");
+
+    assert_eq!(answer(&[], "192.0.2.7"), "REAL\n", "no file, no list");
+    lists("# ours\nbl.test\nwl.test allow\n");
+    assert_eq!(answer(&[], "192.0.2.7"), refused(451));
+    assert_eq!(answer(&["-b"], "192.0.2.7"), refused(553));
+    assert_eq!(answer(&[], "192.0.2.8"), "REAL\n", "the allow list goes before, wherever it stands");
+    assert_eq!(answer(&[], "192.0.2.9"), "REAL\n");
+    assert_eq!(answer(&["-R"], "192.0.2.7"), "REAL\n", "-R asks nothing");
+    assert_eq!(answer(&["-r", "other.test"], "192.0.2.7"), "REAL\n", "-r stands for the file");
+    lists("bl.test 553 127.0.0.2-3\n");
+    assert_eq!(answer(&[], "192.0.2.7"), refused(553));
+    lists("bl.test 553 127.0.0.9\n");
+    assert_eq!(answer(&[], "192.0.2.7"), "REAL\n", "none of the answers that count");
+    lists("bl.test score=20\nbl.test sender 553\n");
+    assert_eq!(answer(&[], "192.0.2.7"), "REAL\n", "scores and domains are the server's to judge");
+    lists("bl.test\nbl.test 553 127.0.0.400\n");
+    let output = told(&[], "192.0.2.7");
+    assert_eq!(output.stdout, b"REAL\n");
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains("control/rbl:2: ") && complaint.trim_end().ends_with("no list is asked"), "{complaint}");
+}
