@@ -10,6 +10,7 @@ mod places;
 mod rblsmtpd;
 mod recordio;
 mod server_options;
+mod starter;
 mod tcp_env;
 mod tcpclient;
 mod tcprules;

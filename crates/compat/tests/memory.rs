@@ -178,7 +178,7 @@ fn server(home: &Path, program: &[&str]) -> (Child, u16) {
     let mut child = limited(home, &words).stdout(Stdio::piped()).spawn().unwrap();
     let mut port = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
-    assert_eq!(threads(child.id()), 1);
+    assert!(threads(child.id()) <= 5, "itself and those that start programs");
     (child, port.trim().parse().unwrap())
 }
 

@@ -1,7 +1,7 @@
 //! Whom tcpserver serves: its children with their clients' addresses, and the connections that wait because their address has its share already.
 //! Called by tcpserver. Bounded, and one step costs the same however many clients there are. Never starts anything.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
 
 /// One part in so many of the places is kept from any one address.
@@ -10,6 +10,9 @@ const RESERVE: usize = 8;
 const WAITING_MAX: usize = 256;
 /// And from one address.
 const WAITING_PER_ADDRESS_MAX: usize = 64;
+
+/// Most children that ended before their start was heard of.
+const EARLY_MAX: usize = 4096;
 
 /// How many connections one address may have at once.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +47,10 @@ pub(super) struct Clients {
     limit: usize,
     share: Share,
     running: HashMap<i32, IpAddr>,
+    /// Places of programs that are being started.
+    starting: usize,
+    /// Children that ended before it was known whom they served.
+    early: HashSet<i32>,
     addresses: HashMap<IpAddr, Address>,
     waiting: usize,
 }
@@ -56,7 +63,7 @@ impl Clients {
             Some(most) => Share::Closes(most),
             None => Share::Waits(limit - limit / RESERVE),
         };
-        Self { limit, share, running: HashMap::new(), addresses: HashMap::new(), waiting: 0 }
+        Self { limit, share, running: HashMap::new(), starting: 0, early: HashSet::new(), addresses: HashMap::new(), waiting: 0 }
     }
 
     /// How many run.
@@ -66,7 +73,7 @@ impl Clients {
 
     /// True when one more may run.
     pub(super) fn has_room(&self) -> bool {
-        self.running.len() < self.limit
+        self.running.len() + self.starting < self.limit
     }
 
     /// Where a new connection goes.
@@ -94,14 +101,47 @@ impl Clients {
         self.addresses.entry(key(ip)).or_default().running += 1;
     }
 
+    /// A program is about to be started for `ip`: the place is taken.
+    pub(super) fn starting(&mut self, ip: IpAddr) {
+        self.starting += 1;
+        self.addresses.entry(key(ip)).or_default().running += 1;
+    }
+
+    /// Its start ended: its process number, or `None` when there is none. The address whose place is free again, if it is.
+    pub(super) fn start_ended(&mut self, pid: Option<i32>, ip: IpAddr) -> Option<IpAddr> {
+        self.starting = self.starting.saturating_sub(1);
+        let is_gone = pid.is_none_or(|pid| self.early.remove(&pid));
+        if self.starting == 0 {
+            self.early.clear(); // the rest were children of failed starts; their numbers come again
+        }
+        match pid {
+            Some(pid) if !is_gone => {
+                self.running.insert(pid, key(ip));
+                None
+            }
+            _ => Some(self.left(key(ip))),
+        }
+    }
+
+    /// A child that nobody knows is gone: it may belong to a start whose end was not heard of yet.
+    pub(super) fn ended_early(&mut self, pid: i32) {
+        if self.starting > 0 && self.early.len() < EARLY_MAX {
+            self.early.insert(pid);
+        }
+    }
+
     /// A child is gone: the address that it served, when it was one that served.
     pub(super) fn ended(&mut self, pid: i32) -> Option<IpAddr> {
         let key = self.running.remove(&pid)?;
+        Some(self.left(key))
+    }
+
+    fn left(&mut self, key: IpAddr) -> IpAddr {
         if let Some(address) = self.addresses.get_mut(&key) {
             address.running = address.running.saturating_sub(1);
         }
         self.forget_idle(key);
-        Some(key)
+        key
     }
 
     /// The connection of this address that waited longest.
@@ -154,6 +194,23 @@ mod tests {
         assert!(clients.next(flood.ip()).is_some() && clients.next(other.ip()).is_none());
         assert_eq!((clients.ended(3), clients.running()), (None, 34));
         assert!(matches!(Clients::new(1, None).place(stream(), flood), Place::Now(_)));
+    }
+
+    #[test]
+    fn a_child_may_end_before_its_start_is_heard_of() {
+        let ip: IpAddr = "192.0.2.1".parse().unwrap();
+        let mut clients = Clients::new(2, None);
+        clients.starting(ip);
+        clients.starting(ip);
+        assert!(!clients.has_room());
+        assert_eq!(clients.ended(7), None);
+        clients.ended_early(7);
+        assert_eq!(clients.start_ended(Some(7), ip), Some(ip));
+        assert_eq!(clients.start_ended(Some(8), ip), None);
+        assert_eq!((clients.running(), clients.ended(8)), (1, Some(ip)));
+        clients.starting(ip);
+        assert_eq!(clients.start_ended(None, ip), Some(ip));
+        assert!(clients.addresses.is_empty() && clients.early.is_empty() && clients.starting == 0);
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! `tcpserver [opts] host port prog`: listens and runs a program for each connection. One process, one thread, a poll loop; a client whose
-//! names must be looked up gets a helper process (see connection). Never looks into what is sent.
+//! `tcpserver [opts] host port prog`: listens and runs a program for each connection. One process, a poll loop, and threads that do nothing but start
+//! programs (see starter); a client whose names must be looked up gets a helper process (see connection). Never looks into what is sent.
 
 use super::connection::{self, Decision, Ends, Names};
 use super::local_names::LocalNames;
 use super::places::{Clients, Place};
 use super::server_options::{Options, Verbosity};
+use super::starter::{Started, Starter, spawn};
 use crate::dns::{DnsError, Resolver};
 use crate::fatal::{self, Fatal};
 use postino_local::error_text::error_text;
@@ -13,11 +14,10 @@ use rustix::process::WaitOptions;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -55,11 +55,14 @@ struct Server {
     own_path: PathBuf,
     clients: Clients,
     local_names: LocalNames,
+    /// `None` while nothing was started yet, with `-v` (the lines of one connection stand together), and where there can be no threads.
+    starter: Option<Starter>,
 }
 
 /// Signals come as bytes through a socket, so that poll sees them. Handlers, unlike a mask, do not pass to the programs.
 struct Signals {
     wake: UnixStream,
+    write: UnixStream,
     end: Arc<AtomicBool>,
 }
 
@@ -71,8 +74,9 @@ impl Signals {
         wake.set_nonblocking(true)?;
         signal_hook::flag::register(SIGTERM, Arc::clone(&end))?;
         signal_hook::low_level::pipe::register(SIGTERM, write.try_clone()?)?;
-        signal_hook::low_level::pipe::register(SIGCHLD, write)?;
-        Ok(Self { wake, end })
+        signal_hook::low_level::pipe::register(SIGCHLD, write.try_clone()?)?;
+        write.set_nonblocking(true)?;
+        Ok(Self { wake, write, end })
     }
 
     fn drain(&mut self) {
@@ -99,7 +103,8 @@ impl Server {
         let args = args.to_vec();
         let clients = Clients::new(options.limit, options.limit_per_address);
         let local_names = LocalNames::new(own_path.clone());
-        Ok(Self { options, args, listener, signals, own_path, clients, local_names })
+        let starter = if options.verbosity == Verbosity::All { None } else { Starter::open(&signals.write).ok() };
+        Ok(Self { options, args, listener, signals, own_path, clients, local_names, starter })
     }
 
     fn serve(mut self) -> Result<(), Fatal> {
@@ -116,10 +121,15 @@ impl Server {
             let came = wanted.get(1).is_some_and(|fd| !fd.revents().is_empty());
             drop(wanted);
             self.signals.drain();
+            self.hear_starts();
             self.reap();
+            self.hear_starts();
             if came && !self.signals.end.load(Ordering::SeqCst) {
                 self.accept();
             }
+        }
+        if let Some(starter) = self.starter.take() {
+            starter.finish();
         }
         Ok(())
     }
@@ -134,12 +144,38 @@ impl Server {
             if self.local_names.took(pid) {
                 continue;
             }
-            let Some(address) = self.clients.ended(pid) else { continue };
+            let Some(address) = self.clients.ended(pid) else {
+                self.clients.ended_early(pid);
+                continue;
+            };
             log(&self.options, Verbosity::All, &format!("end {pid} status {}", status.as_raw()));
             self.log_status();
-            if let Some((stream, remote)) = self.clients.next(address) {
-                self.serve_one(stream, remote);
+            self.serve_next(address);
+        }
+    }
+
+    /// What the threads have started since.
+    fn hear_starts(&mut self) {
+        while let Some(Started { ip, pid }) = self.starter.as_mut().and_then(Starter::ended) {
+            if let Err(e) = &pid {
+                warn_drop(&self.options, &self.not_started(e));
             }
+            if let Some(address) = self.clients.start_ended(pid.ok(), ip) {
+                self.serve_next(address);
+            }
+        }
+    }
+
+    fn serve_next(&mut self, address: IpAddr) {
+        if let Some((stream, remote)) = self.clients.next(address) {
+            self.serve_one(stream, remote);
+        }
+    }
+
+    fn not_started(&self, error: &io::Error) -> String {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => format!("unable to fork: {}", error_text(error)),
+            _ => format!("unable to run {}: {}", self.program(), error_text(error)),
         }
     }
 
@@ -176,7 +212,7 @@ impl Server {
         }
         let more = self.clients.running() + 1;
         log(&self.options, Verbosity::All, &format!("status: {more}/{}", self.options.limit));
-        match self.start(&stream, Ends { local, remote }) {
+        match self.start(stream, Ends { local, remote }) {
             Ok(Some(pid)) => self.clients.started(pid, remote.ip()),
             Ok(None) => self.log_status(),
             Err(e) => {
@@ -187,17 +223,18 @@ impl Server {
     }
 
     /// The process for a connection; `None` when it was sent away without one.
-    fn start(&mut self, stream: &TcpStream, ends: Ends) -> io::Result<Option<i32>> {
+    fn start(&mut self, stream: TcpStream, ends: Ends) -> io::Result<Option<i32>> {
         if self.options.lookup.asks_about_clients() {
-            return self.start_helper(stream).map(Some);
+            return self.start_helper(&stream).map(Some);
         }
         let given = self.options.lookup.local_name.clone();
         let Some(local) = given.map(Some).or_else(|| self.local_names.get(ends.local.ip())) else {
-            return self.start_helper(stream).map(Some);
+            return self.start_helper(&stream).map(Some);
         };
         let names = Names { local, ..Names::default() };
         let failed = match connection::decide(&self.options, ends.remote.ip(), &names) {
-            Decision::Run(rules) => match self.start_program(stream, ends, &names, &rules) {
+            Decision::Run(rules) if self.starter.is_some() => return self.order_program(stream, ends, &names, &rules).map(|()| None),
+            Decision::Run(rules) => match self.start_program(&stream, ends, &names, &rules) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::OutOfMemory => return Err(e),
                 Err(e) => format!("unable to run {}: {}", self.program(), error_text(&e)),
                 started => return started.map(Some),
@@ -206,7 +243,7 @@ impl Server {
             Decision::Drop(text) => text,
         };
         if self.options.verbosity == Verbosity::All {
-            return self.start_helper(stream).map(Some); // it comes to the same end, and the log names its process
+            return self.start_helper(&stream).map(Some); // it comes to the same end, and the log names its process
         }
         if !failed.is_empty() {
             warn_drop(&self.options, &failed);
@@ -228,18 +265,22 @@ impl Server {
         Ok(pid)
     }
 
+    /// The same by a thread, which is heard later.
+    fn order_program(&mut self, mut stream: TcpStream, ends: Ends, names: &Names, rules: &[(String, String)]) -> io::Result<()> {
+        stream.write_all(&self.options.banner)?;
+        let command = connection::command(&self.options.program, ends, names, rules);
+        if let Some(starter) = &mut self.starter {
+            starter.start(command, stream, ends.remote.ip())?;
+            self.clients.starting(ends.remote.ip());
+        }
+        Ok(())
+    }
+
     fn start_helper(&self, stream: &TcpStream) -> io::Result<i32> {
         let mut command = Command::new(&self.own_path);
         command.arg0(HELPER).args(&self.args);
         spawn(command, stream)
     }
-}
-
-fn spawn(mut command: Command, stream: &TcpStream) -> io::Result<i32> {
-    let (input, output) = (OwnedFd::from(stream.try_clone()?), OwnedFd::from(stream.try_clone()?));
-    // Never waited for through its handle: reap sees all children.
-    let child = command.stdin(Stdio::from(input)).stdout(Stdio::from(output)).spawn()?;
-    i32::try_from(child.id()).map_err(io::Error::other)
 }
 
 /// The address to listen on: `0` is every IPv4 address, `::` every address of both families.
