@@ -12,8 +12,6 @@ use std::path::Path;
 
 /// Longest reply, bytes.
 const REPLY_BYTES_MAX: u64 = 2000;
-/// Longest name taken.
-const NAME_BYTES_MAX: u64 = 4096;
 /// Digits of the longest length.
 const DIGITS_MAX: usize = 5;
 
@@ -23,7 +21,7 @@ pub(super) fn run(args: &[OsString]) -> Result<(), Fatal> {
     let (input, output) = wire::inherited()?;
     let ip = std::env::var_os("TCPREMOTEIP").unwrap_or_else(|| OsString::from("0"));
     let mut talk = Talk { input, output, ip, prefix: prefix.as_bytes() };
-    talk.files().map_err(|stop| {
+    wire::each_file(|name| talk.file(name)).map_err(|stop| {
         Fatal::soft(match stop {
             Stop::Died => "connection died",
             Stop::Names => "unable to read file names or write results",
@@ -42,6 +40,12 @@ impl From<io::Error> for Stop {
     }
 }
 
+impl From<wire::NoNames> for Stop {
+    fn from(_: wire::NoNames) -> Self {
+        Self::Names
+    }
+}
+
 struct Talk<'a> {
     input: BufReader<Timed>,
     output: BufWriter<Timed>,
@@ -50,19 +54,6 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    fn files(&mut self) -> Result<(), Stop> {
-        let mut names = io::stdin().lock();
-        loop {
-            let mut name = Vec::new();
-            names.by_ref().take(NAME_BYTES_MAX).read_until(0, &mut name).map_err(|_| Stop::Names)?;
-            let Some(name) = name.strip_suffix(b"\0") else { return Ok(()) };
-            let result = self.file(name)?;
-            let mut out = io::stdout().lock();
-            let line = [name, b"\0", &result, b"\n"].concat();
-            out.write_all(&line).and_then(|()| out.flush()).map_err(|_| Stop::Names)?;
-        }
-    }
-
     /// Letter and text of the result.
     fn file(&mut self, name: &[u8]) -> Result<Vec<u8>, Stop> {
         let Ok(Some(mut waiting)) = scan::open(&scan::path(Path::new("."), name)) else { return Ok(b"Zunable to read file".to_vec()) };

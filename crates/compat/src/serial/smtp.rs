@@ -8,14 +8,12 @@ use crate::remote::body::{self, BodyError};
 use crate::remote::reply::{self, Reply};
 use postino_types::address::Address;
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Most text of a reply that is told, bytes.
 const TEXT_BYTES_MAX: usize = 2000;
-/// Longest name taken.
-const NAME_BYTES_MAX: u64 = 4096;
 
 /// The program.
 pub(super) fn run(args: &[OsString]) -> Result<(), Fatal> {
@@ -23,7 +21,7 @@ pub(super) fn run(args: &[OsString]) -> Result<(), Fatal> {
     let (input, output) = wire::inherited()?;
     let ip = std::env::var_os("TCPREMOTEIP").unwrap_or_else(|| OsString::from("0"));
     let mut talk = Talk { input, output, ip, prefix: prefix.as_bytes(), pipelines: false, is_first: true };
-    let result = talk.start(helo.as_bytes()).and_then(|()| talk.files());
+    let result = talk.start(helo.as_bytes()).and_then(|()| wire::each_file(|name| talk.file(name)));
     if !matches!(result, Err(Stop::Died | Stop::Partial)) {
         // Its answer is not waited for.
         let _ = talk.output.write_all(b"QUIT\r\n").and_then(|()| talk.output.flush());
@@ -53,6 +51,12 @@ impl From<io::Error> for Stop {
     }
 }
 
+impl From<wire::NoNames> for Stop {
+    fn from(_: wire::NoNames) -> Self {
+        Self::Names
+    }
+}
+
 struct Talk<'a> {
     input: BufReader<Timed>,
     output: BufWriter<Timed>,
@@ -74,19 +78,6 @@ impl Talk<'_> {
             return Ok(());
         }
         if self.command(&[b"HELO ", helo])?.code == 250 { Ok(()) } else { Err(Stop::Name) }
-    }
-
-    fn files(&mut self) -> Result<(), Stop> {
-        let mut names = io::stdin().lock();
-        loop {
-            let mut name = Vec::new();
-            names.by_ref().take(NAME_BYTES_MAX).read_until(0, &mut name).map_err(|_| Stop::Names)?;
-            let Some(name) = name.strip_suffix(b"\0") else { return Ok(()) };
-            let result = self.file(name)?;
-            let mut out = io::stdout().lock();
-            let line = [name, b"\0", &result, b"\n"].concat();
-            out.write_all(&line).and_then(|()| out.flush()).map_err(|_| Stop::Names)?;
-        }
     }
 
     /// Letter and text of the result.

@@ -1,4 +1,5 @@
-//! What serialsmtp and serialqmtp have in common: the connection on descriptors 6 and 7, and the form of a result. Knows no protocol.
+//! What serialsmtp and serialqmtp have in common: the connection on descriptors 6 and 7, the names on standard input, and the form of a result.
+//! Knows no protocol.
 
 use crate::fatal::Fatal;
 use crate::wait::ready;
@@ -6,7 +7,7 @@ use rustix::event::PollFlags;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,25 @@ const READ_FD: i32 = 6;
 const WRITE_FD: i32 = 7;
 /// How long each read or write may take.
 const WAIT: Duration = Duration::from_secs(1200);
+
+/// Longest name taken.
+const NAME_BYTES_MAX: u64 = 4096;
+
+/// Names cannot be read, or results not be written.
+pub(super) struct NoNames;
+
+/// For each name on standard input, what `send` comes to, on standard output.
+pub(super) fn each_file<S: From<NoNames>>(mut send: impl FnMut(&[u8]) -> Result<Vec<u8>, S>) -> Result<(), S> {
+    let mut names = io::stdin().lock();
+    loop {
+        let mut name = Vec::new();
+        names.by_ref().take(NAME_BYTES_MAX).read_until(0, &mut name).map_err(|_| NoNames)?;
+        let Some(name) = name.strip_suffix(b"\0") else { return Ok(()) };
+        let line = [name, b"\0", &send(name)?, b"\n"].concat();
+        let mut out = io::stdout().lock();
+        out.write_all(&line).and_then(|()| out.flush()).map_err(|_| NoNames)?;
+    }
+}
 
 /// Both directions.
 pub(super) fn inherited() -> Result<(BufReader<Timed>, BufWriter<Timed>), Fatal> {
