@@ -115,7 +115,7 @@ fn outcome<T>(result: Result<io::Result<T>, tokio::time::error::Elapsed>) -> Res
 async fn client_tls(trust: FetchTrust) -> Result<ClientTls, Trouble> {
     let made = tokio::task::spawn_blocking(move || {
         let trust = match trust {
-            FetchTrust::System => Trust::Roots(system_roots().unwrap_or_default()),
+            FetchTrust::System => Trust::Roots(system_roots().next().unwrap_or_default()),
             FetchTrust::Roots(path) => {
                 Trust::Roots(std::fs::read(&path).map_err(|e| Trouble::Tls(format!("cannot read {}: {e}", path.display())))?)
             }

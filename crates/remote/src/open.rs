@@ -7,7 +7,7 @@ use crate::mx::Target;
 use crate::remembered::Trouble;
 use crate::report::{self, Duplicate};
 use crate::stream::Stream;
-use crate::tls::server_name;
+use postino_net::tls::client::server_name;
 use postino_ports::event::Event as Told;
 use postino_smtp::client::{Event, Login, Options, Phase, Session, TlsWish};
 use postino_types::DeliveryOutcome;

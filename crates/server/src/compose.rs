@@ -95,12 +95,7 @@ pub(crate) fn block_lists(config: &Config, events: Arc<dyn Events>) -> anyhow::R
 
 /// A smarthost that gets a password must show a certificate that the system trusts.
 fn relay_trust() -> postino_remote::RelayTrust {
-    let bundles = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
-    let named = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
-    let found = named.into_iter().chain(bundles.map(std::path::PathBuf::from)).find_map(|path| {
-        let pem = std::fs::read(path).ok()?;
-        postino_remote::RelayTrust::from_pem(&pem).ok()
-    });
+    let found = postino_net::tls::client::system_roots().find_map(|pem| postino_remote::RelayTrust::from_pem(&pem).ok());
     // Without a bundle nothing is trusted: mail for such a smarthost waits and says why, the password stays here.
     found.unwrap_or_else(|| postino_remote::RelayTrust::Roots(Arc::new(rustls::RootCertStore::empty())))
 }

@@ -1,5 +1,5 @@
-//! TLS as a client that insists on whom it talks to: a certificate for the server's name under trusted roots, or one certain certificate. Fetching mail
-//! uses it; opportunistic TLS of outgoing mail does not.
+//! TLS as a client. Fetching mail insists on whom it talks to: a certificate for the server's name under trusted roots, or one certain certificate.
+//! Outgoing mail has configurations of its own and takes the roots, the name and the verifier from here. Reads no file but `system_roots`.
 
 use super::{TlsError, provider};
 use rustls::client::WebPkiServerVerifier;
@@ -37,14 +37,10 @@ impl ClientTls {
         let setup = |e: &dyn std::fmt::Display| TlsError::Setup(e.to_string());
         let verifier: Arc<dyn ServerCertVerifier> = match trust {
             Trust::Roots(pem) => {
-                let mut roots = RootCertStore::empty();
-                roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).filter_map(Result::ok));
-                if roots.is_empty() {
-                    return Err(TlsError::Setup("no usable root certificate".into()));
-                }
+                let roots = roots(pem).ok_or_else(|| TlsError::Setup("no usable root certificate".into()))?;
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().map_err(|e| setup(&e))?
             }
-            Trust::Pinned(sha256) => Arc::new(Pinned { sha256: *sha256 }),
+            Trust::Pinned(sha256) => Arc::new(ByKey { sha256: Some(*sha256) }),
         };
         let config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -60,26 +56,44 @@ impl ClientTls {
     /// # Errors
     /// Those of the handshake: the connection is of no more use.
     pub async fn connect(&self, host: &str, ip: IpAddr, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let name = ServerName::try_from(host.to_owned()).unwrap_or_else(|_| ServerName::from(ip));
-        self.connector.connect(name, socket).await
+        self.connector.connect(server_name(host, ip), socket).await
     }
 }
 
-/// The system's bundle of root certificates; `None` when there is none in the usual places. `SSL_CERT_FILE` names another.
+/// The roots of a PEM bundle; what cannot be a root is skipped. `None` when nothing is left.
 #[must_use]
-pub fn system_roots() -> Option<Vec<u8>> {
+pub fn roots(pem: &[u8]) -> Option<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).filter_map(Result::ok));
+    (!roots.is_empty()).then_some(roots)
+}
+
+/// The name for SNI and for the certificate: the host's, or the address when the host is none.
+#[must_use]
+pub fn server_name(host: &str, ip: IpAddr) -> ServerName<'static> {
+    ServerName::try_from(host.to_owned()).unwrap_or_else(|_| ServerName::from(ip))
+}
+
+/// Takes any certificate (opportunistic TLS, RFC 7435).
+#[must_use]
+pub fn any_certificate() -> Arc<dyn ServerCertVerifier> {
+    Arc::new(ByKey { sha256: None })
+}
+
+/// The system's bundles of root certificates that can be read, the one that `SSL_CERT_FILE` names first.
+pub fn system_roots() -> impl Iterator<Item = Vec<u8>> {
     let bundles = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    named.into_iter().chain(bundles.map(PathBuf::from)).find_map(|path| std::fs::read(path).ok())
+    named.into_iter().chain(bundles.map(PathBuf::from)).filter_map(|path| std::fs::read(path).ok())
 }
 
-/// One certificate and no other; its owner must hold the key, so the handshake's signatures are checked.
+/// Any certificate, or one and no other; its owner must hold the key, so the handshake's signatures are checked.
 #[derive(Debug)]
-struct Pinned {
-    sha256: [u8; 32],
+struct ByKey {
+    sha256: Option<[u8; 32]>,
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for ByKey {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -89,8 +103,9 @@ impl ServerCertVerifier for Pinned {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         use sha2::Digest as _;
+        let Some(wanted) = self.sha256 else { return Ok(ServerCertVerified::assertion()) };
         let found = sha2::Sha256::digest(end_entity);
-        if found.as_slice() == self.sha256 {
+        if found.as_slice() == wanted {
             return Ok(ServerCertVerified::assertion());
         }
         let hex: String = found.iter().map(|b| format!("{b:02x}")).collect();
