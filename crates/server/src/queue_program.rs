@@ -226,7 +226,7 @@ impl Queue for ThroughProgram {
 
     fn settle(&self, mut settlement: Settlement) -> BoxFuture<'_, Result<Settled, SettleError>> {
         let bounces = settlement.new.iter().any(|message| matches!(message.entry.origin, Origin::Bounce { .. }));
-        match self.programs.program().filter(|_| bounces) {
+        match bounces.then(|| self.programs.program()).flatten() {
             None => self.inner.settle(settlement),
             Some(program) => Box::pin(async move {
                 let places = self.take_bounces(program, &mut settlement).await?;
