@@ -43,18 +43,7 @@ echo "interno.test:10.9.0.2" >/var/qmail/control/smtproutes
 echo "Subject: risposta" | /var/qmail/bin/qmail-inject -f amica@mondo.test davide@interno.test'
 on esterno.test 'eventually one_file_in /home/davide/Maildir/new; eventually settled /home/davide/Maildir'
 on interno.test '
-su davide -c "mkdir -m 700 ~/.getmail && cat >~/.getmail/getmailrc" <<END
-[retriever]
-type = SimplePOP3Retriever
-server = 10.9.0.2
-username = davide
-password = segreto
-[destination]
-type = Maildir
-path = ~/Maildir/
-[options]
-delete = true
-END
+getmail_config davide 10.9.0.2 davide
 # What cron starts every five minutes.
 su davide -c "getmail -q"
 su davide -c "getmail -q"

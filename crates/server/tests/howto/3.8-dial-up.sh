@@ -88,18 +88,7 @@ has "$(find /home/pippo/Maildir/new -type f)" "x@elsewhere.test"'
 row 3.8 "fetch: getmail brings the provider's mailbox into a Maildir here"
 on provider.test 'eventually settled /home/davide/Maildir'
 on ufficio.test '
-su pippo -c "mkdir -m 700 ~/.getmail && cat >~/.getmail/getmailrc" <<END
-[retriever]
-type = SimplePOP3Retriever
-server = 10.9.0.2
-username = davide
-password = segreto
-[destination]
-type = Maildir
-path = ~/Maildir/
-[options]
-delete = true
-END
+getmail_config pippo 10.9.0.2 davide
 su pippo -c "getmail -q"
 is "$(grep -l "Subject: for the world" /home/pippo/Maildir/new/* | wc -l)" 3'
 on provider.test 'files_in 0 /home/davide/Maildir/new && files_in 0 /home/davide/Maildir/cur || fail "mail stayed at the provider"'

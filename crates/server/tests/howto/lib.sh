@@ -51,6 +51,22 @@ row() {
     echo "row: $ROW"
 }
 
+# getmail_config USER SERVER ACCOUNT: what the getmail of USER is to fetch.
+getmail_config() {
+    su "$1" -c "mkdir -m 700 ~/.getmail && cat >~/.getmail/getmailrc" <<END
+[retriever]
+type = SimplePOP3Retriever
+server = $2
+username = $3
+password = segreto
+[destination]
+type = Maildir
+path = ~/Maildir/
+[options]
+delete = true
+END
+}
+
 # eventually WORD...: the command becomes true; a minute is for a machine that is busy, not a promise.
 eventually() {
     local end=$((SECONDS + ${PATIENCE:-60}))
