@@ -1,7 +1,7 @@
 //! Where each historical name lives, and which are files of their own. Asked by `programs`; the names themselves come from `postino-compat --list`.
 
 /// ucspi-tcp and its small tools.
-const UCSPI: [&str; 22] = [
+const UCSPI: [&str; 21] = [
     "tcpserver",
     "tcpclient",
     "tcprules",
@@ -18,7 +18,6 @@ const UCSPI: [&str; 22] = [
     "recordio",
     "argv0",
     "mconnect",
-    "mconnect-io",
     "tcpcat",
     "who@",
     "date@",
