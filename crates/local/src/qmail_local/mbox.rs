@@ -32,16 +32,13 @@ pub(super) fn deliver(run: &Run<'_>, path: &[u8]) -> Result<(), Stop> {
     let lock = lock(&file, run.around.lock_wait)?;
     let before = rustix::fs::seek(&file, SeekFrom::End(0)).ok();
     let written = append(run, &file).and_then(|()| file.sync_all());
-    match (written, lock, before) {
-        (Ok(()), _, _) => Ok(()),
-        (Err(e), lock, before) => {
-            if let (Lock::Held, Some(bytes)) = (lock, before) {
-                // Without the lock it could be somebody else's message that goes.
-                let _ = file.set_len(bytes);
-            }
-            Err(unable("write", &e, "4.3.0"))
-        }
+    if let (Err(_), Lock::Held, Some(bytes)) = (&written, lock, before) {
+        // Without the lock it could be somebody else's message that goes.
+        let _ = file.set_len(bytes);
     }
+    // By hand: a process that is just being started holds a copy of the descriptor until its exec, and with it the lock of a closed file.
+    let _ = rustix::fs::flock(&file, FlockOperation::Unlock);
+    written.map_err(|e| unable("write", &e, "4.3.0"))
 }
 
 fn lock(file: &File, wait: Duration) -> Result<Lock, Stop> {
