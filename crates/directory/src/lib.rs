@@ -17,7 +17,7 @@ mod verified;
 mod vpopmail;
 
 pub use directory::VpopmailDirectory;
-pub use vpopmail::vpasswd;
+pub use postino_types::account as vpasswd;
 
 #[cfg(test)]
 mod tests;

@@ -3,4 +3,3 @@
 
 pub(crate) mod accounts;
 pub(crate) mod deliver;
-pub mod vpasswd;

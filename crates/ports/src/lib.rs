@@ -1,6 +1,7 @@
 //! The ports: traits through which daemons see queue, directory, mailboxes, DNS, clock and spawner, and their errors. Nothing else lives here.
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod body;
 pub mod clock;
 pub mod deliver;

@@ -1,6 +1,7 @@
 //! The vocabulary of the house: addresses, envelopes, states, outcomes, codes. Every crate uses it; it does no I/O and knows no clock.
 #![forbid(unsafe_code)]
 
+pub mod account;
 pub mod address;
 pub mod envelope;
 pub mod exit;

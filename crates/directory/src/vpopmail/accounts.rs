@@ -1,9 +1,9 @@
 //! The accounts of one domain: `vpasswd.cdb`, or `vpasswd` itself where the data base is missing, older or damaged. Called by delivery and login.
 //! Never rebuilds the data base: a reader needs no right to write.
 
-use super::vpasswd::Record;
 use crate::files::{FileCache, Form, Loaded, stamp};
 use crate::trouble::{Depth, Trouble};
+use crate::vpasswd::Record;
 use std::path::Path;
 
 /// Looks `name` (lower case) up in the domain whose directory is `domain`. `None`: no such account.

@@ -2,12 +2,12 @@
 //! addresses that a domain's `.qmail-default` governs. Never delivers.
 
 use super::accounts;
-use super::vpasswd::{FLAG_BOUNCE_MAIL, Record};
 use crate::dot_qmail::{self, Action, Meaning};
 use crate::files::{FileCache, read_small};
 use crate::names;
 use crate::trouble::{Depth, Trouble};
 use crate::users::Account;
+use crate::vpasswd::{FLAG_BOUNCE_MAIL, Record};
 use postino_ports::directory::{DotQmail, Mailbox, Resolution};
 use postino_types::{Address, Time};
 use std::ffi::OsStr;

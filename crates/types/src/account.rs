@@ -1,5 +1,11 @@
-//! One `vpasswd` record: `name:passwd:uid:gid:gecos:dir:quota[:clear]`. Called by login, delivery and administration. Pure bytes ↔ fields;
-//! never prints a password in a log.
+//! The data of virtual accounts as vpopmail has it: a record (`name:passwd:uid:gid:gecos:dir:quota[:clear]` in `vpasswd`), a domain's limits,
+//! the state of directory hashing. Called by login, delivery, administration and the databases. Pure bytes ↔ fields; never prints a password.
+
+mod hash_state;
+mod limits;
+
+pub use hash_state::HashState;
+pub use limits::{DomainLimits, Permissions};
 
 use std::fmt;
 
@@ -15,8 +21,26 @@ pub const FLAG_NO_IMAP: u32 = 0x08;
 pub const FLAG_BOUNCE_MAIL: u32 = 0x10;
 /// A login does not open the relay.
 pub const FLAG_NO_RELAY: u32 = 0x20;
+/// No dial-up.
+pub const FLAG_NO_DIALUP: u32 = 0x40;
+/// Free for the site, first of four (0x80, 0x100, 0x200, 0x400).
+pub const FLAG_USER0: u32 = 0x80;
 /// No SMTP AUTH.
 pub const FLAG_NO_SMTP: u32 = 0x800;
+/// Administrator of the domain (qmailadmin's role).
+pub const FLAG_DOMAIN_ADMIN: u32 = 0x1000;
+/// The domain's limit flags do not count for this account.
+pub const FLAG_OVERRIDE: u32 = 0x2000;
+/// No spam check.
+pub const FLAG_NO_SPAM_CHECK: u32 = 0x4000;
+/// Spam is thrown away.
+pub const FLAG_DELETE_SPAM: u32 = 0x8000;
+/// Administrator of the system.
+pub const FLAG_SYSTEM_ADMIN: u32 = 0x1_0000;
+/// May edit `.qmail` files.
+pub const FLAG_EXPERT: u32 = 0x2_0000;
+/// No maildrop.
+pub const FLAG_NO_MAILDROP: u32 = 0x4_0000;
 
 /// An account as the file has it.
 #[derive(Clone, PartialEq, Eq)]
