@@ -67,6 +67,10 @@ pub trait Accounts: Send + Sync + Debug {
     fn update(&self, domain: &str, record: &Record) -> Result<(), AccountsError>;
     /// Removes an account.
     fn remove(&self, domain: &str, name: &str) -> Result<(), AccountsError>;
+    /// Does the keeper itself say whether a password is right (LDAP by bind)? `None`: it does not; the record's hash is compared.
+    fn check_password(&self, _domain: &str, _name: &str, _password: &[u8]) -> Result<Option<bool>, AccountsError> {
+        Ok(None)
+    }
 }
 
 /// Alias lines (table `valias`, or `.qmail-NAME` in the domain's directory). A line is a dot-qmail line: `&user@domain`, `/dir/`, `|program`.
