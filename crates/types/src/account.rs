@@ -3,9 +3,11 @@
 
 mod hash_state;
 mod limits;
+mod quota;
 
 pub use hash_state::HashState;
 pub use limits::{DomainLimits, Permissions};
+pub use quota::{Quota, Usage};
 
 use std::fmt;
 
@@ -120,6 +122,12 @@ impl Record {
         out
     }
 
+    /// The flags in force: the record's own, and those of its domain's limits unless it is exempt from them.
+    #[must_use]
+    pub fn effective_flags(&self, limits: &DomainLimits) -> u32 {
+        if self.flags & FLAG_OVERRIDE == 0 { self.flags | limits.flags } else { self.flags }
+    }
+
     /// The quota, `NOQUOTA` when the column is empty.
     #[must_use]
     pub fn quota_or_none(&self) -> &str {
@@ -147,6 +155,15 @@ mod tests {
         assert_eq!(record.clear.as_deref(), Some("cl:ear"), "the last column may hold colons");
         assert!(!format!("{record:?}").contains("saltsalt"), "no hash in a log");
         assert!(!format!("{record:?}").contains("ear"), "no password in a log");
+    }
+
+    #[test]
+    fn a_domain_closes_services_unless_the_account_is_exempt() {
+        let mut record = Record::parse(b"ann:x:1:2:g:/d:NOQUOTA").unwrap();
+        let limits = DomainLimits { flags: FLAG_NO_IMAP, ..DomainLimits::default() };
+        assert_eq!(record.effective_flags(&limits), FLAG_NO_POP | FLAG_NO_IMAP);
+        record.flags |= FLAG_OVERRIDE;
+        assert_eq!(record.effective_flags(&limits), FLAG_NO_POP | FLAG_OVERRIDE);
     }
 
     #[test]
