@@ -105,14 +105,23 @@ pub fn queue(home: &Path, sender: &[u8], recipients: &[&[u8]], message: &mut dyn
 fn dispatch(args: &[OsString]) -> i32 {
     let Some((called, rest)) = args.split_first() else { return usage() };
     let called = Path::new(called).file_name().unwrap_or_default();
-    if let Some(program) = find(called.to_str()) {
-        return program(rest);
+    if let Some(code) = run_program(called.to_str(), rest) {
+        return code;
     }
     match rest.split_first() {
         Some((word, [])) if word == "--list" => list(),
-        Some((word, rest)) => find(word.to_str()).map_or_else(usage, |program| program(rest)),
+        Some((word, rest)) => run_program(word.to_str(), rest).unwrap_or_else(usage),
         None => usage(),
     }
+}
+
+/// A program of ours, or one of vpopmail's.
+fn run_program(name: Option<&str>, args: &[OsString]) -> Option<i32> {
+    find(name).map(|program| program(args)).or_else(|| postino_vpopmail::run(name?, &home::choose(), args))
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    programs().map(|(name, _)| *name).chain(postino_vpopmail::PROGRAMS.iter().map(|(name, _)| *name))
 }
 
 fn programs() -> impl Iterator<Item = &'static (&'static str, Program)> {
@@ -125,11 +134,7 @@ fn find(name: Option<&str>) -> Option<Program> {
 
 /// The names, one a line: what an installer makes files for.
 fn list() -> i32 {
-    let names: String = programs()
-        .map(|(name, _)| *name)
-        .filter(|name| *name != PUT_ASIDE && !ucspi::HELPERS.contains(name))
-        .flat_map(|name| [name, "\n"])
-        .collect();
+    let names: String = names().filter(|name| *name != PUT_ASIDE && !ucspi::HELPERS.contains(name)).flat_map(|name| [name, "\n"]).collect();
     match std::io::stdout().lock().write_all(names.as_bytes()) {
         Ok(()) => exit::OK,
         Err(_) => exit::SOFT,
@@ -137,7 +142,7 @@ fn list() -> i32 {
 }
 
 fn usage() -> i32 {
-    let names: Vec<&str> = programs().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = names().collect();
     let mut err = std::io::stderr().lock();
     let _ = writeln!(err, "postino-compat: usage: postino-compat PROGRAM [argument ...]\nprograms: {}", names.join(" "));
     exit::USAGE

@@ -9,6 +9,9 @@ pub const QMAIL_HOME: &str = "/var/qmail";
 /// The home when there is no qmail.
 pub const OWN_HOME: &str = "/var/lib/postino";
 
+/// vpopmail's home on a machine that qmail and vpopmail made.
+const VPOPMAIL_HOME: &str = "/home/vpopmail";
+
 /// Chooses the home from the option, the environment and the disk.
 #[must_use]
 pub fn choose(option: Option<&Path>) -> PathBuf {
@@ -24,6 +27,12 @@ fn choose_from(option: Option<&Path>, environment: Option<OsString>, qmail_is_th
         None if qmail_is_there => PathBuf::from(QMAIL_HOME),
         None => PathBuf::from(OWN_HOME),
     }
+}
+
+/// vpopmail's home where `control/vpopmail-home` does not say: the home itself, and on a qmail machine that of the account.
+pub(crate) fn vpopmail(home: &Path) -> PathBuf {
+    let own = home != Path::new(QMAIL_HOME) || home.join("domains").is_dir() || !Path::new(VPOPMAIL_HOME).is_dir();
+    if own { home.to_path_buf() } else { PathBuf::from(VPOPMAIL_HOME) }
 }
 
 #[cfg(test)]

@@ -21,9 +21,10 @@ mod server_toml;
 pub mod show;
 pub mod table;
 pub mod tcprules;
+pub mod vpopmail;
 
 pub use live::Live;
-pub use load::{Loaded, load, load_as_qmail};
+pub use load::{Loaded, load, load_as_qmail, load_for_accounts};
 pub use problem::Problem;
 pub use resolved::Config;
 pub use show::reference_markdown;

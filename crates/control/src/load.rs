@@ -3,6 +3,7 @@
 
 use crate::access::{self, Service, Sources};
 use crate::classic;
+use crate::home;
 use crate::problem::Problem;
 use crate::raw::{self, Raw};
 use crate::resolved::{Config, RelayAuth, SmtpRoute};
@@ -70,11 +71,20 @@ pub fn load_as_qmail(home: &Path) -> Result<Loaded, Vec<Problem>> {
     load_as(home, Name::LocalsWillDo)
 }
 
+/// What the programs around accounts need: `me`, `vpopmail-home` and `server.toml`, and nothing else, so that a login or a delivery does not read every list.
+///
+/// # Errors
+/// Everything that is wrong with these.
+pub fn load_for_accounts(home: &Path) -> Result<Config, Vec<Problem>> {
+    resolve_as(&raw::read_only(home, &["me", "vpopmail-home"])?, Name::NotAsked).map(|loaded| loaded.config)
+}
+
 /// What becomes of a home without `me`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Name {
     Needed,
     LocalsWillDo,
+    NotAsked,
 }
 
 fn load_as(home: &Path, name: Name) -> Result<Loaded, Vec<Problem>> {
@@ -116,13 +126,14 @@ pub fn resolve(raw: &Raw) -> Result<Loaded, Vec<Problem>> {
 fn resolve_as(raw: &Raw, name: Name) -> Result<Loaded, Vec<Problem>> {
     let mut resolver = Resolver {
         raw,
-        config: Config { home: raw.home.clone(), vpopmail_home: raw.home.clone(), ..Config::default() },
+        config: Config { home: raw.home.clone(), vpopmail_home: home::vpopmail(&raw.home), ..Config::default() },
         problems: Vec::new(),
         warnings: Vec::new(),
         notes: Vec::new(),
         values: BTreeMap::new(),
     };
-    if name == Name::Needed || raw.files.contains_key("me") || !raw.files.contains_key("locals") {
+    let is_needed = name == Name::Needed || (name == Name::LocalsWillDo && !raw.files.contains_key("locals"));
+    if is_needed || raw.files.contains_key("me") {
         resolver.me();
     }
     for setting in table::settings().filter(|s| s.home == Home::File && s.name != "me") {

@@ -32,6 +32,25 @@ pub struct Raw {
     pub unknown_files: BTreeSet<String>,
 }
 
+/// Reads only these classic files and `server.toml`: for programs that are run for each message or login, and by accounts that may not read secrets.
+pub(crate) fn read_only(home: &Path, names: &[&str]) -> Result<Raw, Vec<Problem>> {
+    let control = home.join("control");
+    let mut raw = Raw { home: home.to_path_buf(), ..Raw::default() };
+    let mut problems = Vec::new();
+    for setting in table::settings().filter(|s| s.home == Home::File && names.contains(&s.name)) {
+        match read_file(&control.join(setting.name)) {
+            Ok(Some(bytes)) => drop(raw.files.insert(setting.name, bytes)),
+            Ok(None) => {}
+            Err(problem) => problems.push(problem),
+        }
+    }
+    match read_file(&home.join(SERVER_TOML)) {
+        Ok(text) => raw.server_toml = text,
+        Err(problem) => problems.push(problem),
+    }
+    if problems.is_empty() { Ok(raw) } else { Err(problems) }
+}
+
 /// Reads the control directory of `home`. An existing file that cannot be read is a problem, a missing one is not.
 pub fn read(home: &Path) -> Result<Raw, Vec<Problem>> {
     let control = home.join("control");

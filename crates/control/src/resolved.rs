@@ -92,6 +92,8 @@ pub struct Config {
     /// `rbl`: block lists and allow lists in the DNS.
     pub rbl: Arc<[List]>,
     // --- server.toml
+    /// vpopmail's options (`[vpopmail]`).
+    pub vpopmail: crate::vpopmail::Vpopmail,
     /// What `server.toml` says.
     pub server: Server,
 }
@@ -467,6 +469,7 @@ impl Default for Config {
             tcprules_pop3: Rules::default(),
             rule_files: Default::default(),
             rbl: Arc::from([]),
+            vpopmail: crate::vpopmail::Vpopmail::default(),
             server: Server::default(),
         }
     }

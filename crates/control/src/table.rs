@@ -3,6 +3,7 @@
 
 mod classic;
 mod server;
+mod vpopmail;
 
 use crate::resolved::Config;
 use crate::tcprules::Rules;
@@ -162,7 +163,7 @@ pub const SERVER_TOML: &str = "control/server.toml";
 
 /// All settings: classic files by name, then the keys of `server.toml` by section.
 pub fn settings() -> impl Iterator<Item = &'static Setting> {
-    classic::SETTINGS.iter().chain(server::SETTINGS)
+    classic::SETTINGS.iter().chain(server::SETTINGS).chain(vpopmail::SETTINGS)
 }
 
 /// The setting of this name.

@@ -24,6 +24,8 @@ const BCRYPT_COST_MAX: u32 = 17;
 /// How new passwords are hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NewHash {
+    /// `$1$`: broken as a hash, but what vpopmail wrote; for its own programs' sake only.
+    Md5Crypt,
     /// `$6$`, readable by every crypt(3) of this century, so by vpopmail's own programs too. The default, with 5000 rounds.
     Sha512Crypt {
         /// Rounds, 1000 to 5 000 000.
@@ -57,6 +59,11 @@ pub fn hash_password(password: &[u8], new_hash: NewHash) -> Result<String, HashE
     let mut salt = [0u8; 16];
     getrandom::fill(&mut salt).map_err(|_| HashError::NoRandom)?;
     match new_hash {
+        NewHash::Md5Crypt => {
+            let digit = |&byte: &u8| char::from(modular::crypt_digit(u32::from(byte) & 63));
+            let prefix: String = "$1$".chars().chain(salt.iter().take(8).map(digit)).collect();
+            md5_crypt::crypt(password, &prefix, "$1$").ok_or(HashError::Parameters)
+        }
         NewHash::Sha512Crypt { rounds } => {
             if rounds > SHA_CRYPT_ROUNDS_MAX {
                 return Err(HashError::Parameters);

@@ -205,7 +205,7 @@ pub(super) static SETTINGS: &[Setting] = &[
             "vpopmail-home",
             Kind::Path(|c, v| c.vpopmail_home = v),
             "",
-            "Where vpopmail's domains/ and etc/ lie; the home itself when missing.",
+            "Where vpopmail's domains/ and etc/ lie; when missing the home itself, or /home/vpopmail where /var/qmail has no domains/.",
         )
     },
 ];

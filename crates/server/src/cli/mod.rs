@@ -13,6 +13,7 @@ mod send;
 mod serialmail;
 mod serve;
 mod setup;
+mod vpopmail;
 
 pub(crate) use serve::raise_limits;
 
@@ -105,6 +106,9 @@ enum Command {
     Serialmail(serialmail::SerialmailCommand),
     /// Ask the block lists of control/rbl about an address or a domain
     Rbl(rbl::RblArgs),
+    /// (internal) a program of vpopmail's, where a database keeps the accounts
+    #[command(hide = true, disable_help_flag = true)]
+    Vpopmail(vpopmail::VpopmailArgs),
     /// (internal) the unprivileged part of serve
     #[command(hide = true)]
     Worker,
@@ -136,6 +140,7 @@ pub(crate) fn run() -> i32 {
         Command::FetchSecret { account } => fetch::secret(&cli.place, &account),
         Command::Serialmail(command) => serialmail::run(&cli.place, command),
         Command::Rbl(args) => rbl::run(&cli.place, &args),
+        Command::Vpopmail(args) => vpopmail::run(&cli.place, &args),
         Command::Worker => crate::worker::main(&cli.place.home()),
         Command::Spawner => serve::spawner(&cli.place),
     };

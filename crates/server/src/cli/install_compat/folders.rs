@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of `queue/lock/tcpto` (qmail's own size).
 const TCPTO_BYTES: usize = 1024;
+/// vpopmail's home.
+const VPOPMAIL: &str = "/home/vpopmail";
 /// What the engine works as unless `server.toml` says something else.
 const WORKER: &str = "qmails";
 
@@ -27,6 +29,11 @@ pub(super) fn make(site: &mut Site, accounts: &Accounts) -> anyhow::Result<Optio
     for (name, mode, user, group) in folders {
         let inside = if name.is_empty() { site.home.clone() } else { site.home.join(name) };
         folder(site, &inside, mode, accounts.owner(user, group))?;
+    }
+    let vpopmail = [("", 0o755), ("bin", 0o755), ("etc", 0o755), ("domains", 0o700), ("users", 0o700)];
+    for (name, mode) in vpopmail {
+        let inside = Path::new(VPOPMAIL).join(name);
+        folder(site, &inside, mode, accounts.owner("vpopmail", "vchkpw"))?;
     }
     let owner = worker(site, accounts)?;
     let home = site.path(&site.home);

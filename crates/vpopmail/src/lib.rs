@@ -1,0 +1,52 @@
+//! vpopmail's programs under their own names, one file a program or small group. Called by `postino-compat` (accounts in files) and, where a database
+//! keeps the accounts, by `postino vpopmail NAME`. Small and single-threaded: links no tokio, no TLS and no database.
+#![forbid(unsafe_code)]
+
+mod complaint;
+mod options;
+mod vmkpasswd;
+mod world;
+
+pub use world::World;
+
+use postino_types::exit;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+
+/// A program: the words after its name in, the exit code out.
+pub type Program = fn(&World, &[OsString]) -> i32;
+
+/// The programs, by name.
+pub const PROGRAMS: &[(&str, Program)] = &[("vmkpasswd", vmkpasswd::run)];
+
+/// What they exit with when they cannot even read the configuration.
+const TROUBLE: i32 = 255;
+
+/// Run by qmail for mail and logins: with these, trouble means "later".
+const OF_THE_MAIL: [&str; 3] = ["autorespond", "vchkpw", "vdelivermail"];
+
+/// The program of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<Program> {
+    PROGRAMS.iter().find(|(known, _)| *known == name).map(|(_, program)| *program)
+}
+
+/// Runs a program on a home whose accounts are in files; `None`: there is no program of this name.
+#[must_use]
+pub fn run(name: &str, home: &Path, args: &[OsString]) -> Option<i32> {
+    let program = find(name)?;
+    Some(match World::open(name, home) {
+        Ok(world) => program(&world, args),
+        Err(text) => {
+            let _ = writeln!(std::io::stderr().lock(), "{name}: fatal: {text}");
+            trouble(name)
+        }
+    })
+}
+
+/// The exit code of a program that cannot begin.
+#[must_use]
+pub fn trouble(name: &str) -> i32 {
+    if OF_THE_MAIL.contains(&name) { exit::SOFT } else { TROUBLE }
+}
