@@ -244,6 +244,17 @@ impl Admin {
     }
 }
 
+/// This thread reaches files as the owner of `folder` does, while the value lives.
+pub(crate) fn acting_for(folder: &Path) -> Result<acting::ActingAs, AdminError> {
+    let found = std::fs::metadata(folder).map_err(AdminError::io(folder))?;
+    acting::ActingAs::begin(Owner { uid: found.uid(), gid: found.gid() })
+}
+
+/// Takes a lock against ourselves and against vpopmail's programs. The caller acts as the owner already.
+pub(crate) fn lock_file(path: &Path) -> Result<journal::Lock, AdminError> {
+    journal::lock(path, None)
+}
+
 fn checked<T>(name: &str, result: Result<T, NameError>) -> Result<T, AdminError> {
     result.map_err(|reason| AdminError::Name { name: postino_types::printable::printable(name.as_bytes()), reason })
 }

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 /// While it lives, this thread reaches files as the owner does. Declare it before a journal: what is undone is undone as the owner, too.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct ActingAs {
+pub(crate) struct ActingAs {
     before: Option<(Uid, Gid)>,
     /// The rights are the thread's.
     _stays: PhantomData<*const ()>,

@@ -124,7 +124,7 @@ pub(super) fn own(path: &Path, owner: Owner) -> Result<(), AdminError> {
 
 /// A held lock: flock(2) against ourselves, fcntl(2) against vpopmail's programs.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _posix: File,
     _flock: FileLock,
 }
