@@ -4,7 +4,7 @@
 
 use crate::hand_over::{Unserved, hand_over};
 use crate::qmail::queue::leave_for_later;
-use crate::spool::Spool;
+use crate::spool::{Spool, SpoolError};
 use postino_local::inject::{ENVELOPE_BYTES_MAX, EnvelopeError, RawEnvelope};
 use postino_local::queue_program::{PROGRAM, QueueProgram, Whose, cut_short, whose};
 use std::io;
@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use postino_local::queue_program::Refused;
 
+/// More than databytes, or more than the server takes of one message.
+pub(crate) const TOO_LONG: &str = "sorry, that message size exceeds my databytes limit (#5.3.4)";
 /// A pipe's worth.
 const BUFFER_BYTES: usize = 8192;
 /// qmail-queue's word for a write error or a full disk.
@@ -66,9 +68,10 @@ impl Qq {
         Ok(Self { way, buffer: Vec::with_capacity(BUFFER_BYTES) })
     }
 
-    /// Runs `program`, for callers that stand before the queue themselves.
-    pub(crate) fn open_with(home: &Path, program: &Path) -> io::Result<Self> {
-        Ok(Self { way: Way::Program(QueueProgram::open(home, program)?), buffer: Vec::with_capacity(BUFFER_BYTES) })
+    /// Runs `program` with one more variable, for callers that stand before the queue themselves.
+    pub(crate) fn open_with(home: &Path, program: &Path, variable: (&str, &str)) -> io::Result<Self> {
+        let program = QueueProgram::open_telling(home, program, Some(variable))?;
+        Ok(Self { way: Way::Program(program), buffer: Vec::with_capacity(BUFFER_BYTES) })
     }
 
     /// The number that the message's first Received line shows; 0 when the program did not start.
@@ -161,8 +164,14 @@ impl Letter {
                 self.trouble = Some(Refused::by_code(EnvelopeError::TooLong.exit_code()));
             }
             Some(envelope) => envelope.extend_from_slice(bytes),
-            None if self.body.write(bytes).is_err() => self.trouble = Some(Refused::by_code(EXIT_WRITE)),
-            None => {}
+            None => {
+                let Err(error) = self.body.write(bytes) else { return };
+                self.body = Spool::new(&self.home); // gives its room back now: the client may go on for hours
+                self.trouble = Some(match error {
+                    SpoolError::TooBig => Refused { hard: true, text: TOO_LONG.to_owned() },
+                    SpoolError::Write => Refused::by_code(EXIT_WRITE),
+                });
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! A body being read: memory while it is small, then an unlinked file. Needed because the envelope comes last and a dead server must not cost
 //! the message. Called by qmail-queue and on the way to it; never syncs: nothing is promised of it.
 
+use postino_control::message_bytes_max;
 use postino_local::inject::{CHUNK_BYTES_MAX, DROP_PATH};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -16,27 +17,50 @@ const MEMORY_BYTES_MAX: usize = 1 << 20;
 pub(crate) struct Spool {
     memory: Vec<u8>,
     file: Option<File>,
-    directory: PathBuf,
+    home: PathBuf,
     bytes: u64,
+    /// Looked up when the body leaves the memory; the server would take no more.
+    bytes_max: u64,
+}
+
+/// Why a piece is not kept.
+#[derive(Debug)]
+pub(crate) enum SpoolError {
+    /// The body is larger than `limits.message_bytes_max`.
+    TooBig,
+    /// No room, or trouble with the disk.
+    Write,
 }
 
 impl Spool {
     pub(crate) fn new(home: &Path) -> Self {
-        Self { memory: Vec::new(), file: None, directory: home.join(DROP_PATH), bytes: 0 }
+        Self { memory: Vec::new(), file: None, home: home.to_path_buf(), bytes: 0, bytes_max: u64::MAX }
     }
 
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        if self.file.is_none() {
+            self.memory.extend_from_slice(bytes);
+            if self.memory.len() <= MEMORY_BYTES_MAX {
+                return Ok(());
+            }
+            self.bytes_max = message_bytes_max(&self.home);
+        }
+        if self.bytes > self.bytes_max {
+            return Err(SpoolError::TooBig);
+        }
+        self.write_file(bytes).map_err(|_| SpoolError::Write)
+    }
+
+    /// Into the file; what the memory held, with `bytes`, when there was none yet.
+    fn write_file(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let Some(file) = &mut self.file {
             return file.write_all(bytes);
         }
-        self.memory.extend_from_slice(bytes);
-        if self.memory.len() > MEMORY_BYTES_MAX {
-            let mut file = unlinked(&self.directory)?;
-            file.write_all(&self.memory)?;
-            self.memory = Vec::new();
-            self.file = Some(file);
-        }
+        let mut file = unlinked(&self.home.join(DROP_PATH))?;
+        file.write_all(&self.memory)?;
+        self.memory = Vec::new();
+        self.file = Some(file);
         Ok(())
     }
 

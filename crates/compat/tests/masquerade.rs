@@ -87,3 +87,19 @@ fn before_the_queue_only_the_copy_that_leaves_is_changed() {
     assert_eq!(queued(home.path(), "Froot@fake.test\0Tann@fake.test\0\0").0, Some(31));
     assert_eq!(queued(home.path(), "junk").0, Some(91));
 }
+
+#[test]
+fn put_under_the_name_of_what_it_runs_it_ends_and_says_so() {
+    let home = home(9);
+    let exe = env!("CARGO_BIN_EXE_postino-compat");
+    for (name, words) in [("qmail-queue", ""), ("qmail-remote", " \"$@\"")] {
+        script(home.path(), name, &format!("echo x >> starts; exec {exe} qmail-masq{words}"));
+    }
+    let starts = || fs::read_to_string(home.path().join("starts")).unwrap().lines().count();
+    assert_eq!(queued(home.path(), "Froot@fake.test\0Tr@far.test\0\0").0, Some(71));
+    assert_eq!(starts(), 4);
+    let mut masq = program("qmail-masq", home.path());
+    let output = masq.current_dir(home.path()).args(["a.test", "s", "r@a.test"]).stdin(Stdio::null()).output().unwrap();
+    assert_eq!((output.status.code(), starts()), (Some(111), 8));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("keep the original as bin/qmail-remote-real"));
+}

@@ -167,6 +167,40 @@ fn smtpd_without_controls_or_with_a_bare_lf() {
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b"421 unable to read controls (#4.3.0)\r\n"[..]));
 }
 
+#[test]
+fn without_databytes_a_body_is_bounded_all_the_same() {
+    let home = home();
+    let queue = home.path().join("bin/qmail-queue");
+    fs::remove_file(&queue).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_postino-compat"), &queue).unwrap();
+    fs::create_dir_all(home.path().join("queue/drop")).unwrap();
+    fs::write(home.path().join("control/server.toml"), "user = \"x\"\n[limits]\nmessage_bytes_max = 2000000\n").unwrap();
+    let dropped = || fs::read_dir(home.path().join("queue/drop")).unwrap().count();
+    let smtp = |bytes: usize| {
+        let mut input = b"HELO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@oracle.test>\r\nDATA\r\n\r\n".to_vec();
+        input.extend(std::iter::repeat_n(b'y', bytes));
+        input.extend_from_slice(b"\r\n.\r\nQUIT\r\n");
+        String::from_utf8(talk(&mut program("qmail-smtpd", home.path()), &input, Ending::Eof).stdout).unwrap()
+    };
+    const TOO_LONG: &str = "sorry, that message size exceeds my databytes limit (#5.3.4)";
+    assert!(smtp(3_000_000).contains(&format!("\r\n552 {TOO_LONG}\r\n221 ")));
+    assert_eq!(dropped(), 0);
+    assert!(smtp(1_900_000).contains("\r\n250 ok "));
+    assert_eq!(dropped(), 1);
+    let body = vec![b'y'; 3_000_000];
+    let input = netstrings(&[&[b"\n", &body[..]].concat(), b"s@a.test", &netstrings(&[b"a@oracle.test"])]);
+    let output = talk(&mut program("qmail-qmtpd", home.path()), &input, Ending::Eof);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}:D{TOO_LONG},", TOO_LONG.len() + 1));
+    let input = netstrings(&[&netstrings(&[&body, b"s@a.test", b"a@oracle.test"])]);
+    let output = talk(&mut program("qmail-qmqpd", home.path()), &input, Ending::Eof);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}:D{TOO_LONG},", TOO_LONG.len() + 1));
+    fs::write(home.path().join("m"), &body).unwrap();
+    fs::write(home.path().join("e"), "Fa@b\0Tc@oracle.test\0\0").unwrap();
+    let open = |name: &str| fs::File::open(home.path().join(name)).unwrap();
+    assert_eq!(program("qmail-queue", home.path()).stdin(open("m")).stdout(open("e")).status().unwrap().code(), Some(31));
+    assert_eq!(dropped(), 1);
+}
+
 /// As the cases write it: CR made visible, the stamp replaced.
 fn visible(stdout: &[u8]) -> String {
     let text = String::from_utf8(stdout.to_vec()).unwrap();

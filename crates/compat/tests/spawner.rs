@@ -95,7 +95,7 @@ fn settings(home: &Path) -> Settings {
         queue: postino_spawn::QueuePrograms {
             child: vec![CHILD.into(), postino_local::QUEUE_WORD.into()],
             programs: vec![home.join("scan")],
-            rules: postino_control::access::Sources::default(),
+            rules: postino_spawn::RuledPrograms::new(postino_control::access::Sources::default()),
             ids: Ids { uid: 65534, gid: 65534 },
             timeout: Duration::from_secs(60),
             concurrency: 2,

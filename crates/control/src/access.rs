@@ -88,8 +88,8 @@ impl Sources {
         sources
     }
 
-    /// Notes how the files look; true when they do not look as they did, or could have changed unseen.
-    fn look(&mut self) -> bool {
+    /// Notes how the files look; true when they do not look as they did, or could have changed unseen. A new owner or mode is another look.
+    pub fn look(&mut self) -> bool {
         let mut now = Vec::with_capacity(self.files.len());
         for file in &self.files {
             now.push(Stamp::of(file));

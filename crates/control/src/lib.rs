@@ -27,4 +27,5 @@ pub use live::Live;
 pub use load::{Loaded, load, load_as_qmail, load_for_accounts};
 pub use problem::Problem;
 pub use resolved::Config;
+pub use server_toml::message_bytes_max;
 pub use show::reference_markdown;

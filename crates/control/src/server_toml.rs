@@ -3,6 +3,7 @@
 
 use crate::load::{Origin, Value};
 use crate::problem::Problem;
+use crate::raw;
 use crate::resolved::{Config, TlsIdentity};
 use crate::table::{self, Home, Kind, Setting};
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,19 @@ pub(crate) fn apply(text: &str, file: &Path, config: &mut Config) -> Result<Vec<
     let mut walk = Walk { text, file, config, values: Vec::new(), problems: Vec::new() };
     walk.table(table.get_ref(), "");
     if walk.problems.is_empty() { Ok(walk.values) } else { Err(walk.problems) }
+}
+
+/// `limits.message_bytes_max` alone, for programs that live for one message; the default when the file is missing or not ours to read.
+#[must_use]
+pub fn message_bytes_max(home: &Path) -> u64 {
+    let mut config = Config::default();
+    if let Ok(Some(bytes)) = raw::read_file(&home.join(table::SERVER_TOML))
+        && let Ok(text) = std::str::from_utf8(&bytes)
+    {
+        // What is wrong with another key is for `postino check` to tell.
+        let _ = apply(text, home, &mut config);
+    }
+    config.server.limits.message_bytes_max
 }
 
 /// Where a key's value stands: the span of the key, and that of the value. `None` when the text does not set it (or does not parse).

@@ -196,7 +196,15 @@ impl QueueProgram {
     /// # Errors
     /// Want of processes, memory or descriptors; other trouble is told by [`QueueProgram::close`].
     pub fn open(home: &Path, program: &Path) -> io::Result<Self> {
-        let running = match start(home, &home.join(program)) {
+        Self::open_telling(home, program, None)
+    }
+
+    /// As [`QueueProgram::open`], with one more variable in its environment.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_telling(home: &Path, program: &Path, variable: Option<(&str, &str)>) -> io::Result<Self> {
+        let running = match start(home, &home.join(program), variable) {
             Ok(running) => Ok(running),
             Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
                 Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => return Err(error),
@@ -268,7 +276,7 @@ fn was_read(pipe: &ChildStdin) -> bool {
     }
 }
 
-fn start(home: &Path, program: &Path) -> io::Result<Running> {
+fn start(home: &Path, program: &Path, variable: Option<(&str, &str)>) -> io::Result<Running> {
     let (text, text_end) = io::pipe()?;
     // Out of the way of the number that the other end needs.
     let text = rustix::io::fcntl_dupfd_cloexec(&text, TEXT_FD + 1)?;
@@ -283,6 +291,7 @@ fn start(home: &Path, program: &Path) -> io::Result<Running> {
         rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::empty())?;
     }
     let mut command = Command::new(program);
+    command.envs(variable);
     command.current_dir(home).stdin(Stdio::piped()).stdout(Stdio::from(OwnedFd::from(envelope_end)));
     let mut child = command.spawn()?;
     if let Some(body) = &child.stdin {

@@ -94,6 +94,11 @@ impl Remote {
         self.shared.remembered.forget_down();
     }
 
+    /// Mail of this link tries every address again.
+    pub fn link_is_up(&self, link: &Arc<str>) {
+        self.shared.remembered.link_is_up(Arc::clone(link), self.shared.clock.monotonic());
+    }
+
     /// Says QUIT on all idle connections; for a clean stop.
     pub async fn close(&self) {
         self.shared.pool.close().await;
@@ -144,9 +149,10 @@ impl Remote {
             return all(report::internal("Unable to read message. (#4.3.0)\n"));
         };
         let mut plan = plan(config, &route, targets);
-        if config.links.of_host(host).is_some() {
+        if let Some(link) = config.links.of_host(host) {
             // A link was made for many messages over one connection.
             plan.messages_max = usize::MAX;
+            plan.link = Some(Arc::clone(&link.name));
         }
         let envelope = &job.entry.envelope;
         let group_max = if verp::is_verp(&envelope.sender) { 1 } else { remote.recipients_max.max(1) };
@@ -246,6 +252,7 @@ fn plan(config: &Config, route: &Route, targets: Vec<mx::Target>) -> Plan {
         messages_max: remote.messages_per_connection.max(1),
         idle: remote.idle,
         idle_max: remote.per_destination.max(1),
+        link: None,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Addresses kept; the ones that matter least are dropped.
@@ -44,13 +44,23 @@ struct Down {
 pub(crate) struct Remembered {
     down: Mutex<HashMap<SocketAddr, Down>>,
     clear_only: Mutex<HashMap<SocketAddr, Duration>>,
+    /// When each link came up: what failed before says nothing about it.
+    links_up: Mutex<HashMap<Arc<str>, Duration>>,
 }
 
 impl Remembered {
-    /// Until when the address is not worth an attempt; `None` when it is.
-    pub(crate) fn down_until(&self, address: SocketAddr, now: Duration) -> Option<Duration> {
-        let down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
-        down.get(&address).map(|d| d.until).filter(|until| *until > now)
+    /// Until when the address is not worth an attempt for mail of this link, or of none; `None` when it is.
+    pub(crate) fn down_until(&self, address: SocketAddr, link: Option<&str>, now: Duration) -> Option<Duration> {
+        let down = *self.down.lock().unwrap_or_else(PoisonError::into_inner).get(&address).filter(|d| d.until > now)?;
+        let up = |link| self.links_up.lock().unwrap_or_else(PoisonError::into_inner).get(link).copied();
+        if link.and_then(up).is_some_and(|up| down.last <= up) { None } else { Some(down.until) }
+    }
+
+    /// The link came up: its mail tries every address again. That of others does not: whoever may ask for one link has no say about them.
+    pub(crate) fn link_is_up(&self, link: Arc<str>, now: Duration) {
+        let mut up = self.links_up.lock().unwrap_or_else(PoisonError::into_inner);
+        up.retain(|_, at| now.saturating_sub(*at) < FORGET_AFTER);
+        up.insert(link, now);
     }
 
     /// An attempt that began at `began` failed at `now`. The second failure pauses the address, each further one for twice as long.
@@ -129,18 +139,33 @@ mod tests {
         let memory = Remembered::default();
         let a = address(1);
         memory.failed(a, Trouble::TimedOut, s(0), s(60));
-        assert_eq!(memory.down_until(a, s(61)), None);
+        assert_eq!(memory.down_until(a, None, s(61)), None);
         memory.failed(a, Trouble::TimedOut, s(61), s(121));
-        assert_eq!(memory.down_until(a, s(122)), Some(s(241)));
-        assert_eq!(memory.down_until(a, s(241)), None);
+        assert_eq!(memory.down_until(a, None, s(122)), Some(s(241)));
+        assert_eq!(memory.down_until(a, None, s(241)), None);
         memory.failed(a, Trouble::TimedOut, s(241), s(301));
-        assert_eq!(memory.down_until(a, s(302)), Some(s(541)));
+        assert_eq!(memory.down_until(a, None, s(302)), Some(s(541)));
         for n in 1..30 {
             memory.failed(a, Trouble::TimedOut, s(n * 4000), s(n * 4000));
         }
-        assert_eq!(memory.down_until(a, s(116_001)), Some(s(116_000 + 3600)));
+        assert_eq!(memory.down_until(a, None, s(116_001)), Some(s(116_000 + 3600)));
         memory.answered(a);
-        assert_eq!(memory.down_until(a, s(116_001)), None);
+        assert_eq!(memory.down_until(a, None, s(116_001)), None);
+    }
+
+    #[test]
+    fn a_link_that_comes_up_forgets_for_itself_alone() {
+        let memory = Remembered::default();
+        for began in [0, 61] {
+            memory.failed(address(1), Trouble::TimedOut, s(began), s(began + 60));
+        }
+        memory.link_is_up("isp".into(), s(130));
+        assert_eq!(memory.down_until(address(1), Some("isp"), s(131)), None);
+        assert_eq!(memory.down_until(address(1), Some("other"), s(131)), Some(s(241)));
+        assert_eq!(memory.down_until(address(1), None, s(131)), Some(s(241)));
+        // What fails from then on counts.
+        memory.failed(address(1), Trouble::TimedOut, s(131), s(140));
+        assert_eq!(memory.down_until(address(1), Some("isp"), s(141)), Some(s(380)));
     }
 
     #[test]
@@ -149,7 +174,7 @@ mod tests {
         for _ in 0..10 {
             memory.failed(address(1), Trouble::TimedOut, s(0), s(60));
         }
-        assert_eq!(memory.down_until(address(1), s(60)), None);
+        assert_eq!(memory.down_until(address(1), None, s(60)), None);
     }
 
     #[test]
@@ -157,7 +182,7 @@ mod tests {
         let memory = Remembered::default();
         memory.failed(address(1), Trouble::Refused, s(0), s(0));
         memory.failed(address(1), Trouble::Refused, s(9000), s(9000));
-        assert_eq!(memory.down_until(address(1), s(9000)), None);
+        assert_eq!(memory.down_until(address(1), None, s(9000)), None);
         for n in 0..4200 {
             memory.failed(address(n), Trouble::Refused, s(9000), s(9000 + u64::from(n)));
         }

@@ -11,6 +11,7 @@ use crate::report::{self, Duplicate, TransactionReport};
 use postino_smtp::client::{Event, Progress, Transaction};
 use postino_types::{DeliveryOutcome, Time};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Time for finding an address that answers: a destination with many dead addresses must not hold a delivery for an hour. The next
@@ -31,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) idle: Duration,
     /// Idle connections to one place.
     pub(crate) idle_max: usize,
+    /// The link that leads there.
+    pub(crate) link: Option<Arc<str>>,
 }
 
 enum Ended {
@@ -70,7 +73,7 @@ pub(crate) async fn transact(
                 return Ok(outcomes);
             }
         }
-        if let Some(until) = shared.remembered.down_until(peer, shared.clock.monotonic()) {
+        if let Some(until) = shared.remembered.down_until(peer, plan.link.as_deref(), shared.clock.monotonic()) {
             trail.skipped(until);
             continue;
         }

@@ -202,7 +202,7 @@ async fn conversation(stream: &mut tokio::net::UnixStream, door: &Door) -> Resul
                     let _turn = if raw.recipients.len() > CROWD { TURNS.acquire().await.ok() } else { None };
                     let mut entry = door.entry(&raw, peer.uid(), pid, door.clock.now());
                     if let Some(letter) = reader.letter() {
-                        door.programs.complete(letter, &mut entry.envelope);
+                        door.programs.complete(letter, &mut entry);
                     }
                     return writer.commit(entry).await.map_err(|e| refusal(&e));
                 }

@@ -97,7 +97,7 @@ impl Turnpike {
 
     /// Switches a link on; the number of messages that it lets go.
     pub(crate) async fn up(&self, link: &Link, window: Option<Duration>) -> Result<u64, String> {
-        self.remote.forget_down();
+        self.remote.link_is_up(&link.name);
         let messages = self.scheduler.link_up(link, window).await.map_err(|e| e.to_string())?;
         tracing::info!(link = &*link.name, messages, "link is up");
         Ok(messages)

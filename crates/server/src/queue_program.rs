@@ -40,8 +40,8 @@ pub(crate) struct QueuePrograms {
     live: Live,
     events: Arc<dyn Events>,
     named: Option<PathBuf>,
-    /// What qmail-queue's envelope cannot say, of messages that are with a program now.
-    letters: Mutex<HashMap<u64, Envelope>>,
+    /// Messages that are with a program now.
+    letters: Mutex<HashMap<u64, First>>,
     /// What stood under qmail-queue's name when it was last looked at, and whether it is somebody else's.
     seen: Mutex<(Option<[u64; 4]>, bool)>,
 }
@@ -67,30 +67,25 @@ impl QueuePrograms {
         seen.1.then_some(usual)
     }
 
-    /// What comes back from a program under this number gets the wishes of the message that went in: those of the transaction, and those of each
-    /// recipient that is still there.
-    pub(crate) fn complete(&self, letter: u64, envelope: &mut Envelope) {
+    /// What comes back from a program under this number gets what the message that went in had.
+    pub(crate) fn complete(&self, letter: u64, entry: &mut NewEntry) {
         let letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(first) = letters.get(&letter) else { return };
-        (envelope.body, envelope.utf8, envelope.require_tls) = (first.body, envelope.utf8 || first.utf8, first.require_tls);
-        envelope.dsn = first.dsn.clone();
-        for recipient in &mut envelope.recipients {
-            if let Some(same) = first.recipients.iter().find(|same| same.address == recipient.address) {
-                (recipient.notify, recipient.original) = (same.notify, same.original.clone());
-            }
+        if let Some(first) = letters.get(&letter) {
+            first.complete(entry);
         }
     }
 
-    fn keep(&self, envelope: Envelope) -> Kept<'_> {
+    fn keep(&self, first: First) -> Kept<'_> {
         // A number that nobody guesses: the keys of a hasher are random.
         let number = RandomState::new().build_hasher().finish();
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner).insert(number, envelope);
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner).insert(number, first);
         Kept { programs: self, number }
     }
 
     async fn ask(&self, program: PathBuf, letter: Letter) -> Result<u32, Refused> {
-        let kept = letter.wishes.map(|envelope| self.keep(envelope));
         let mut environment = environment(&letter.origin);
+        let origin = letter.origin;
+        let kept = letter.wishes.map(|envelope| self.keep(First { envelope, origin }));
         if let Some(kept) = &kept {
             environment.extend_from_slice(format!("{LETTER_VARIABLE}={}\n", kept.number).as_bytes());
         }
@@ -109,6 +104,30 @@ impl QueuePrograms {
                 }
                 Err(refused)
             }
+        }
+    }
+}
+
+/// A message as it came in: what qmail-queue's envelope cannot say of it.
+struct First {
+    envelope: Envelope,
+    origin: Origin,
+}
+
+impl First {
+    /// The wishes of the transaction, those of each recipient that is still there, and the client that it came from. A program may queue a note
+    /// of its own under the same number: another sender's message did not come from that client.
+    fn complete(&self, entry: &mut NewEntry) {
+        let (first, envelope) = (&self.envelope, &mut entry.envelope);
+        (envelope.body, envelope.utf8, envelope.require_tls) = (first.body, envelope.utf8 || first.utf8, first.require_tls);
+        envelope.dsn = first.dsn.clone();
+        for recipient in &mut envelope.recipients {
+            if let Some(same) = first.recipients.iter().find(|same| same.address == recipient.address) {
+                (recipient.notify, recipient.original) = (same.notify, same.original.clone());
+            }
+        }
+        if matches!(self.origin, Origin::Smtp(_)) && envelope.sender == first.sender {
+            entry.origin = self.origin.clone();
         }
     }
 }
@@ -367,5 +386,36 @@ impl Deliver for ForwardsThroughProgram {
             }
             passed
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postino_types::{BodyKind, DsnWish, PeerInfo};
+
+    #[test]
+    fn what_a_program_hands_on_comes_from_the_same_client() {
+        let sender = |text: &str| ReversePath::Address(Address::from_bytes(text.as_bytes()).unwrap());
+        let envelope = |from: &str| Envelope {
+            sender: sender(from),
+            recipients: Vec::new(),
+            body: BodyKind::EightBit,
+            utf8: false,
+            dsn: DsnWish::default(),
+            require_tls: false,
+        };
+        let peer = PeerInfo { ip: "192.0.2.7".into(), helo: "x.test".into(), login: Some("joe".into()) };
+        let first = First { envelope: Envelope { require_tls: true, ..envelope("joe@a.test") }, origin: Origin::Smtp(peer.clone()) };
+        let queued = |from: &str| {
+            let (arrived, expires) = (Time::from_secs(0), Time::from_secs(0));
+            let mut entry =
+                NewEntry { envelope: envelope(from), origin: Origin::Local { uid: 7 }, prepend: Bytes::new(), arrived, expires };
+            first.complete(&mut entry);
+            entry
+        };
+        let same = queued("joe@a.test");
+        assert_eq!((same.origin, same.envelope.require_tls), (Origin::Smtp(peer), true));
+        assert_eq!(queued("scanner@here.test").origin, Origin::Local { uid: 7 });
     }
 }

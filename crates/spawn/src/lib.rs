@@ -7,12 +7,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod rules;
 mod serve;
 mod settings;
 mod socket;
 mod task;
 mod user;
 
+pub use rules::RuledPrograms;
 pub use serve::serve;
 pub use settings::{ChildLimits, Ids, PrivilegeGain, QueuePrograms, RemoteProgram, Settings};
 pub use socket::{pair, send, socket_from_stdin};

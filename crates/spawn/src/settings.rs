@@ -1,6 +1,6 @@
 //! What the spawner is told at its start by the supervisor's configuration. The worker cannot change a word of it.
 
-use postino_control::access::Sources;
+use crate::rules::RuledPrograms;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub struct QueuePrograms {
     /// All that may be run, as the worker names them; nothing else is, but what `rules` name.
     pub programs: Vec<PathBuf>,
     /// Rules by client address, which may set QMAILQUEUE; read when the worker names a program that is not in `programs`.
-    pub rules: Sources,
+    pub rules: RuledPrograms,
     /// Who runs them when we are root.
     pub ids: Ids,
     /// Longest run.

@@ -11,7 +11,6 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group,
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -296,21 +295,11 @@ fn remote(request: &Request, message: &OwnedFd, settings: &Settings) -> Result<P
     Process::start(command, TEXT_BYTES_MAX).map_err(|_| user::RUN_REMOTE)
 }
 
-/// True when a rule by client address sets QMAILQUEUE to this program. Who may write the rules may name any program: as root, believe only root's.
-fn named_by_rules(program: &std::path::Path, settings: &Settings) -> bool {
-    let Ok((rules, Some(file))) = settings.queue.rules.read() else { return false };
-    let is_roots = |meta: std::fs::Metadata| std::os::unix::fs::MetadataExt::uid(&meta) == 0 && meta.permissions().mode() & 0o022 == 0;
-    if rustix::process::geteuid().is_root() && !std::fs::metadata(file).is_ok_and(is_roots) {
-        return false;
-    }
-    rules.values_of("QMAILQUEUE").any(|value| settings.home.join(value) == program)
-}
-
 /// Starts the child that runs a program on the way into the queue. The worker may choose among ours, no more.
 fn into_queue(request: &Request, message: &OwnedFd, settings: &Settings) -> Result<Process, Refusal> {
     let named = std::path::Path::new(OsStr::from_bytes(&request.local));
     let queue = &settings.queue;
-    let known = queue.programs.iter().any(|program| program == named) || named_by_rules(named, settings);
+    let known = queue.programs.iter().any(|program| program == named) || queue.rules.name(named, &settings.home);
     if !known {
         return Err(user::RUN_QUEUE);
     }

@@ -108,7 +108,7 @@ mod tests {
             queue: QueuePrograms {
                 child: Vec::new(),
                 programs: Vec::new(),
-                rules: postino_control::access::Sources::default(),
+                rules: crate::RuledPrograms::new(postino_control::access::Sources::default()),
                 ids: Ids { uid: 65534, gid: 65534 },
                 timeout: Duration::from_secs(60),
                 concurrency: 1,

@@ -24,6 +24,10 @@ use std::time::Instant;
 /// The files that say where an address goes and what it is called outside. No other is asked: the caller may not be allowed to read it.
 const FILES: [&str; 6] = ["me", "envnoathost", "percenthack", "locals", "virtualdomains", "masquerade"];
 
+/// How many of us stand above this one. A program that queues a note of its own from below makes two; more is our name leading back to us.
+const DEPTH: &str = "POSTINO_MASQ";
+const DEPTH_MAX: u8 = 4;
+
 /// qmail-queue's exit codes used here.
 mod code {
     /// Permanently refused.
@@ -39,11 +43,31 @@ mod code {
 /// The program.
 pub(crate) fn run(args: &[OsString]) -> i32 {
     let home = home::choose();
+    if above() >= DEPTH_MAX {
+        return lost(args);
+    }
     match args {
         [] => before_queue(&home).err().unwrap_or(exit::OK),
         [_, _, _, ..] => fatal::ended("qmail-masq", before_remote(args, &home)),
         _ => fatal::main("qmail-masq", Err(Fatal::usage("qmail-masq [ host sender recipient ... ]"))),
     }
+}
+
+/// Somebody put us under the name of the program that we run.
+fn lost(args: &[OsString]) -> i32 {
+    let name = if args.is_empty() { "qmail-queue" } else { "qmail-remote" };
+    let reason = format!("bin/{name} leads back to qmail-masq; keep the original as bin/{name}-real");
+    let code = fatal::main("qmail-masq", Err(Fatal::soft(reason)));
+    if args.is_empty() { code::LATER } else { code }
+}
+
+fn above() -> u8 {
+    std::env::var(DEPTH).ok().and_then(|depth| depth.parse().ok()).unwrap_or(0)
+}
+
+/// What the programs below are told.
+fn depth() -> (&'static str, String) {
+    (DEPTH, above().saturating_add(1).to_string())
 }
 
 /// The name that scripts give to a program that they have put another before.
@@ -60,7 +84,12 @@ fn before_remote(args: &[OsString], home: &Path) -> Result<i32, Fatal> {
         *sender = outside.map_or_else(|| sender.clone(), |new| OsString::from_vec(new.as_bytes().to_vec()));
     }
     let program = real(home, "qmail-remote");
-    let mut child = Command::new(&program).args(words).stdin(Stdio::piped()).spawn().map_err(|e| Fatal::unable("run qmail-remote", &e))?;
+    let mut child = Command::new(&program)
+        .args(words)
+        .envs([depth()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .map_err(|e| Fatal::unable("run qmail-remote", &e))?;
     if let Some(mut pipe) = child.stdin.take() {
         match io::copy(&mut Masked::new(io::stdin().lock(), &table), &mut pipe) {
             // It needed no more of it: its report says why.
@@ -116,7 +145,8 @@ fn controls(home: &Path) -> Result<Config, ()> {
 
 /// Queues the message for these recipients, with the table's addresses when there is one.
 fn queue(home: &Path, body: &mut Spool, masquerade: Option<&Config>, (sender, to): (&[u8], &[&Address])) -> Result<(), i32> {
-    let mut qq = Qq::open_with(home, &real(home, "qmail-queue")).map_err(|_| code::LATER)?;
+    let (name, depth) = depth();
+    let mut qq = Qq::open_with(home, &real(home, "qmail-queue"), (name, &depth)).map_err(|_| code::LATER)?;
     let read = match masquerade.map(|config| &config.masquerade) {
         None => body.for_each_chunk(&mut |chunk| {
             qq.put(chunk);

@@ -3,7 +3,7 @@
 //! on stable storage. Never asks who the caller is: the kernel tells the server.
 
 use crate::hand_over::{Unserved, hand_over};
-use crate::spool::Spool;
+use crate::spool::{Spool, SpoolError};
 use crate::wait::ready;
 use postino_local::drop_file::{DropError, leave};
 use postino_local::inject::{CHUNK_BYTES_MAX, DROP_PATH, ENVELOPE_BYTES_MAX, EnvelopeError, RawEnvelope};
@@ -18,6 +18,8 @@ pub(crate) const DEATH: Duration = Duration::from_secs(86_400);
 
 /// qmail-queue's exit codes used here.
 mod code {
+    /// The server takes no message of this size.
+    pub(super) const REFUSED: i32 = 31;
     /// Out of time.
     pub(super) const TIMEOUT: i32 = 52;
     /// Write error or full disk.
@@ -84,7 +86,10 @@ pub(crate) fn read_body(fd: BorrowedFd<'_>, deadline: Instant, home: &Path) -> R
         if n == 0 {
             return Ok(spool);
         }
-        spool.write(buffer.get(..n).unwrap_or_default()).map_err(|_| code::WRITE)?;
+        spool.write(buffer.get(..n).unwrap_or_default()).map_err(|error| match error {
+            SpoolError::TooBig => code::REFUSED,
+            SpoolError::Write => code::WRITE,
+        })?;
     }
 }
 

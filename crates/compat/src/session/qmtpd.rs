@@ -5,7 +5,7 @@ use super::net::Net;
 use super::netstring::{ADDRESS_BYTES_MAX, PROTOCOL, Reader, netstring};
 use super::peer::now;
 use super::settings::Settings;
-use crate::qq::Qq;
+use crate::qq::{Qq, TOO_LONG};
 use postino_types::exit;
 use std::path::Path;
 use std::time::Duration;
@@ -60,7 +60,7 @@ fn take(home: &Path, settings: &Settings, net: &mut Net) -> Result<(Vec<Fate>, S
     }
     let answer = match qq.close() {
         _ if unacceptable => "Dunacceptable sender (#5.1.7)".to_owned(),
-        _ if too_long => "Dsorry, that message size exceeds my databytes limit (#5.3.4)".to_owned(),
+        _ if too_long => format!("D{TOO_LONG}"),
         Ok(qp) => format!("Kok {} qp {qp}", now().secs()),
         Err(refused) => refused.with_letter(),
     };

@@ -7,7 +7,7 @@ mod data;
 use super::net::{Gone, Net, command};
 use super::peer::now;
 use super::settings::{RECIPIENT_BYTES_MAX, Settings};
-use crate::qq::Qq;
+use crate::qq::{Qq, TOO_LONG};
 use data::{Blast, Blasted};
 use std::path::Path;
 use std::time::Duration;
@@ -192,7 +192,7 @@ impl Session<'_> {
         match qq.close() {
             Ok(qp) => self.reply(&[format!("250 ok {} qp {qp}", now().secs()).as_bytes()]),
             Err(_) if looping => self.reply(&[b"554 too many hops, this message is looping (#5.4.6)"]),
-            Err(_) if too_long => self.reply(&[b"552 sorry, that message size exceeds my databytes limit (#5.3.4)"]),
+            Err(refused) if too_long || refused.text == TOO_LONG => self.reply(&[b"552 ", TOO_LONG.as_bytes()]),
             Err(refused) => self.reply(&[if refused.hard { b"554 " } else { b"451 " }, refused.text.as_bytes()]),
         }
     }

@@ -218,7 +218,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         ANY,
         |c, v| c.server.limits.message_bytes_max = v,
         ("52428800", "bytes"),
-        "Largest message; databytes, when set and smaller, wins.",
+        "Largest message, by SMTP, QMTP, QMQP and qmail-queue; databytes, when set and smaller, wins.",
     ),
     number(
         "limits.pop3_idle_s",

@@ -5,7 +5,7 @@ use crate::service_manager::{Herald, MainProcess};
 use anyhow::Context;
 use clap::Args;
 use postino_control::Loaded;
-use postino_spawn::{ChildLimits, Ids, PrivilegeGain, QueuePrograms, Settings};
+use postino_spawn::{ChildLimits, Ids, PrivilegeGain, QueuePrograms, RuledPrograms, Settings};
 use std::path::Path;
 use std::process::Command;
 
@@ -103,7 +103,7 @@ fn settings(config: &postino_control::Config) -> Settings {
         queue: QueuePrograms {
             child: own(postino_local::QUEUE_WORD),
             programs: crate::queue_program::permitted(config),
-            rules: config.access(postino_control::access::Service::Smtp).1.clone(),
+            rules: RuledPrograms::new(config.access(postino_control::access::Service::Smtp).1.clone()),
             ids: crate::qmail::queue_program_ids(config).unwrap_or(nobody),
             timeout: config.server.queue_program_timeout,
             concurrency: postino_local::spawn_link::QUEUE_PROGRAMS_MAX,
