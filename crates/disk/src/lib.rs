@@ -7,6 +7,7 @@ pub mod dir;
 pub mod file;
 pub mod lock;
 pub mod maildir_file;
+pub mod maildir_quota;
 pub mod real;
 pub mod space;
 pub mod syncer;
