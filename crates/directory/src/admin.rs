@@ -3,6 +3,7 @@
 
 mod account_file;
 mod acting;
+pub use acting::ActingAs;
 mod aliases;
 mod assignments;
 mod control_lists;

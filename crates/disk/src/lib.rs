@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod append;
+pub mod copies;
 pub mod dir;
 pub mod file;
 pub mod lock;
@@ -13,6 +14,7 @@ pub mod space;
 pub mod syncer;
 
 pub use append::AppendFile;
+pub use copies::{Copies, CopyAttributes};
 pub use dir::{create_dir_durable, spread_children, sync_dir};
 pub use file::{create_new, is_full, replace_file};
 pub use lock::{FileLock, LockError};

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 /// While it lives, this thread reaches files as the owner does. Declare it before a journal: what is undone is undone as the owner, too.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct ActingAs {
+pub struct ActingAs {
     before: Option<(Uid, Gid)>,
     /// The rights are the thread's.
     _stays: PhantomData<*const ()>,
@@ -16,7 +16,7 @@ pub(crate) struct ActingAs {
 
 impl ActingAs {
     /// Takes the owner's rights; nothing changes for a caller that is not root, or for an owner that is.
-    pub(super) fn begin(owner: Owner) -> Result<Self, AdminError> {
+    pub fn begin(owner: Owner) -> Result<Self, AdminError> {
         if !rustix::process::geteuid().is_root() || owner.uid == 0 {
             return Ok(Self { before: None, _stays: PhantomData });
         }

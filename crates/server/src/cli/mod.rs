@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod directory;
 mod fetch;
+mod import;
 mod install_compat;
 mod queue;
 mod queue_qmail;
@@ -83,6 +84,9 @@ enum Command {
     /// The queue
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// Take over another mail server's settings, mailboxes and waiting mail
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Put the historical programs, accounts and folders of a qmail machine in place
     InstallCompat(install_compat::InstallCompatArgs),
     /// Queue a message from standard input as it is
@@ -131,6 +135,7 @@ pub(crate) fn run() -> i32 {
         Command::User(command) => directory::user(&cli.place, command),
         Command::Alias(command) => directory::alias(&cli.place, command),
         Command::Queue(command) => queue::run(&cli.place, command),
+        Command::Import(command) => import::run(&cli.place, &command),
         Command::InstallCompat(args) => install_compat::run(&cli.place, &args),
         Command::Send(args) => send::run(&cli.place, &args),
         Command::Sendmail(words) => send::program(&cli.place, "sendmail", &words),

@@ -82,24 +82,31 @@ pub(crate) struct House {
 impl House {
     /// Makes the home: domain example.test, users pippo and pluto with password `segreto`. `toml` is appended to server.toml before `[listen]`.
     pub(crate) fn new(toml: &str) -> Self {
-        let dir = tempfile::Builder::new().prefix("postino-it-").tempdir_in("/var/tmp").unwrap();
-        // The worker is another account and must pass through.
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let home = dir.path().join("home");
+        let house = Self::bare();
+        let home = &house.home;
         run(postino()
             .args(["setup", "mail.example.test", "--domain", "example.test", "--postmaster-password", "segreto", "--quiet"])
             .args(["--user", &worker_user()])
             .arg("--home")
-            .arg(&home));
+            .arg(home));
         let mut batch = postino()
             .args(["user", "add", "--batch", "-", "--home"])
-            .arg(&home)
+            .arg(home)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         std::io::Write::write_all(&mut batch.stdin.take().unwrap(), b"pippo@example.test segreto\npluto@example.test segreto\n").unwrap();
         assert!(batch.wait().unwrap().success());
+        house.write_toml(toml);
+        house
+    }
+
+    /// A place for a home that is still to be made.
+    pub(crate) fn bare() -> Self {
+        let dir = tempfile::Builder::new().prefix("postino-it-").tempdir_in("/var/tmp").unwrap();
+        // The worker is another account and must pass through.
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let ports = Ports {
             smtp: free_port(),
             submission: free_port(),
@@ -108,9 +115,7 @@ impl House {
             pop3s: free_port(),
             http: free_port(),
         };
-        let house = Self { home, ports, server: None, _dir: dir };
-        house.write_toml(toml);
-        house
+        Self { home: dir.path().join("home"), ports, server: None, _dir: dir }
     }
 
     /// Replaces server.toml; top-level keys and tables of `toml` follow the listeners.

@@ -9,6 +9,7 @@ mod block_lists;
 mod crash_kill;
 mod fetch;
 mod howto;
+mod import;
 mod limits;
 mod links;
 mod mail_in_and_out;
