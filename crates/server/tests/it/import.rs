@@ -34,9 +34,9 @@ impl Machine {
         let v = v.display();
         machine.file(
             "qmail/users/assign",
-            &format!("+old.test-:old.test:89:89:{v}/domains/old.test:-::\n+new.test-:old.test:89:89:{v}/domains/old.test:-::\n.\n"),
+            format!("+old.test-:old.test:89:89:{v}/domains/old.test:-::\n+new.test-:old.test:89:89:{v}/domains/old.test:-::\n.\n"),
         );
-        machine.file("vpopmail/domains/old.test/.qmail-default", &format!("| {v}/bin/vdelivermail '' bounce-no-mailbox\n"));
+        machine.file("vpopmail/domains/old.test/.qmail-default", format!("| {v}/bin/vdelivermail '' bounce-no-mailbox\n"));
         let line = |user: &str, hash: &str, at: &str| format!("{user}:{hash}:1:0:{user}:{v}/domains/old.test/{at}:NOQUOTA\n");
         let accounts = [line("pippo", MD5, "pippo"), line("pluto", DES, "0/pluto"), line("postmaster", MD5, "postmaster")].concat();
         machine.file("vpopmail/domains/old.test/vpasswd", &accounts);
