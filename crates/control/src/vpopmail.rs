@@ -16,6 +16,18 @@ pub enum PasswordHash {
     Yescrypt,
 }
 
+/// What vchkpw tells the system's log. Passwords are in none of it, whatever the original wrote at its levels `p` and `v`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LoginLog {
+    /// `n`: only its own trouble.
+    Nothing,
+    /// `e`, `p`: failed logins.
+    #[default]
+    Failures,
+    /// `y`, `v`: all logins.
+    All,
+}
+
 /// The settings.
 #[derive(Debug, Clone)]
 pub struct Vpopmail {
@@ -33,6 +45,8 @@ pub struct Vpopmail {
     pub learn_passwords: bool,
     /// `ip-alias-domains`: vipmap works, and the address that a client came to may choose the domain.
     pub ip_alias_domains: bool,
+    /// `logging`.
+    pub logging: LoginLog,
     /// `password-hash`.
     pub password_hash: PasswordHash,
 }
@@ -47,6 +61,7 @@ impl Default for Vpopmail {
             clear_passwords: true,
             learn_passwords: false,
             ip_alias_domains: false,
+            logging: LoginLog::default(),
             password_hash: PasswordHash::default(),
         }
     }

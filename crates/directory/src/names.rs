@@ -65,7 +65,8 @@ pub fn address(text: &str) -> Result<(String, String), NameError> {
 
 /// Splits a login name at the first of the separators `@`, `%`, `/` that occurs in it, in that order of preference, lower-cased.
 /// No separator: the domain is `None`.
-pub(crate) fn split_login(login: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
+#[must_use]
+pub fn split_login(login: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
     let login = login.to_ascii_lowercase();
     let at = b"@%/".iter().find_map(|separator| login.iter().rposition(|b| b == separator));
     match at {

@@ -2,6 +2,7 @@
 //! and by the administration. Pure computation: no files, no clock; it never prints or keeps a password.
 
 mod des_crypt;
+pub mod digest;
 mod md5_crypt;
 mod modular;
 mod scheme;

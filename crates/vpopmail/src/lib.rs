@@ -2,8 +2,12 @@
 //! keeps the accounts, by `postino vpopmail NAME`. Small and single-threaded: links no tokio, no TLS and no database.
 #![forbid(unsafe_code)]
 
+mod clearopensmtp;
 mod complaint;
 mod options;
+mod roaming;
+mod syslog;
+mod vchkpw;
 mod vmkpasswd;
 mod world;
 
@@ -18,7 +22,7 @@ use std::path::Path;
 pub type Program = fn(&World, &[OsString]) -> i32;
 
 /// The programs, by name.
-pub const PROGRAMS: &[(&str, Program)] = &[("vmkpasswd", vmkpasswd::run)];
+pub const PROGRAMS: &[(&str, Program)] = &[("clearopensmtp", clearopensmtp::run), ("vchkpw", vchkpw::run), ("vmkpasswd", vmkpasswd::run)];
 
 /// What they exit with when they cannot even read the configuration.
 const TROUBLE: i32 = 255;

@@ -63,14 +63,24 @@ impl World {
         caller.is_root() || tree.is_ok_and(|tree| tree.uid() == caller.as_raw())
     }
 
-    /// The administration, with vpopmail's habits.
-    pub(crate) fn admin(&self) -> Result<Admin, Complaint> {
-        let settings = &self.config.vpopmail;
-        let hash = match settings.password_hash {
+    /// Who keeps what; without a word of the caller's, vpopmail's files.
+    pub(crate) fn keepers(&self) -> Result<Keepers, String> {
+        self.keepers.clone().ok_or_else(|| "nobody keeps the accounts".to_owned())
+    }
+
+    /// How new passwords are hashed.
+    pub(crate) fn new_hash(&self) -> NewHash {
+        match self.config.vpopmail.password_hash {
             PasswordHash::Md5Crypt => NewHash::Md5Crypt,
             PasswordHash::Sha512Crypt => NewHash::default(),
             PasswordHash::Yescrypt => NewHash::Yescrypt,
-        };
+        }
+    }
+
+    /// The administration, with vpopmail's habits.
+    pub(crate) fn admin(&self) -> Result<Admin, Complaint> {
+        let settings = &self.config.vpopmail;
+        let hash = self.new_hash();
         let clear = if settings.clear_passwords { ClearPassword::Store } else { ClearPassword::LeaveOut };
         Ok(Admin::for_config(&self.config)?.with_new_hash(hash).with_clear_passwords(clear))
     }

@@ -1,7 +1,7 @@
 //! The keys of `[vpopmail]` in `control/server.toml`: vpopmail's configure options under their own names.
 
 use super::{Home, Kind, Reload, Setting};
-use crate::vpopmail::PasswordHash;
+use crate::vpopmail::{LoginLog, PasswordHash};
 use std::time::Duration;
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Setting {
@@ -33,6 +33,18 @@ pub(super) static SETTINGS: &[Setting] = &[
         Kind::Flag(|c, v| c.vpopmail.learn_passwords = v),
         "false",
         "An account without a password takes that of its first login.",
+    ),
+    key(
+        "vpopmail.logging",
+        Kind::Choice(&["n", "e", "y", "p", "v"], |c, v| {
+            c.vpopmail.logging = match v {
+                "n" => LoginLog::Nothing,
+                "y" | "v" => LoginLog::All,
+                _ => LoginLog::Failures,
+            }
+        }),
+        "e",
+        "What vchkpw tells the system's log: n nothing, e failed logins, y all logins; p and v are as e and y, because no password is logged.",
     ),
     key(
         "vpopmail.password-hash",
