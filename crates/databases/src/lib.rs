@@ -1,0 +1,32 @@
+//! Accounts, aliases, last logins, opened relays and limits in a database with vpopmail's own tables, behind the traits of `postino_ports::accounts`.
+//! Made by the server and the command line from the configuration; knows nothing of mail. Every call blocks, at most as long as the settings say; a
+//! database that is down is `Unavailable`, never "no such user".
+#![forbid(unsafe_code)]
+
+mod settings;
+mod sql;
+mod sqlite;
+
+pub use settings::{Layout, Limits, SqliteSettings};
+pub use sql::dialect::Dialect;
+
+use postino_ports::accounts::Keepers;
+use sql::keeper::SqlKeeper;
+use std::sync::Arc;
+
+/// Keepers over an SQLite file. Opens nothing yet: the first question does.
+#[must_use]
+pub fn sqlite(settings: &SqliteSettings) -> Keepers {
+    keepers(Arc::new(SqlKeeper::new(Arc::new(sqlite::SqliteOpener::new(settings)), settings.layout, settings.limits.clone())))
+}
+
+/// One keeper for everything.
+fn keepers(keeper: Arc<SqlKeeper>) -> Keepers {
+    Keepers {
+        accounts: Arc::clone(&keeper) as _,
+        aliases: Some(Arc::clone(&keeper) as _),
+        logins: Arc::clone(&keeper) as _,
+        relays: Arc::clone(&keeper) as _,
+        domains: keeper,
+    }
+}

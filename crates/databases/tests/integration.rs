@@ -1,0 +1,5 @@
+//! Every keeper of accounts under one contract, and each database's own ways.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod contract;
+mod sqlite;
