@@ -3,6 +3,7 @@
 use crate::access::{Service, Sources};
 use crate::rbl::List;
 use crate::tcprules::Rules;
+use postino_sasl::Offered;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -67,8 +68,8 @@ pub struct Config {
     pub timeout_remote: Duration,
     /// `timeoutsmtpd`, seconds.
     pub timeout_smtpd: Duration,
-    /// `authmechs`: extra SASL mechanisms, upper case.
-    pub authmechs: Vec<String>,
+    /// `authmechs`: SASL mechanisms that are offered; those with tokens besides, when `[oauth]` says whom to ask.
+    pub authmechs: Offered,
     /// `defaultdomain`: added to host names without a dot by the injectors.
     pub defaultdomain: String,
     /// `defaulthost`: added to addresses without a host by the injectors.
@@ -457,7 +458,7 @@ impl Default for Config {
             timeout_connect: Duration::from_secs(60),
             timeout_remote: Duration::from_secs(1200),
             timeout_smtpd: Duration::from_secs(1200),
-            authmechs: Vec::new(),
+            authmechs: Offered::default(),
             defaultdomain: NAME.into(),
             defaulthost: NAME.into(),
             idhost: NAME.into(),

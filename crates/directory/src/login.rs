@@ -76,6 +76,8 @@ impl Checker {
         now: std::time::Duration,
     ) -> Result<Login, LookupError> {
         let proven = match secret {
+            Secret::CramMd5 { challenge, digest } => cram(candidate.as_ref().and_then(|c| c.record.clear.as_deref()), &challenge, &digest),
+            Secret::Scram { .. } | Secret::Bearer(_) => false,
             Secret::Apop { stamp, digest } => apop(candidate.as_ref().and_then(|c| c.record.clear.as_deref()), &stamp, &digest),
             Secret::Plain(password) => self.plain(candidate.as_ref(), Zeroizing::new(password), now).await?,
         };
@@ -140,6 +142,11 @@ fn apop(clear: Option<&str>, stamp: &[u8], digest: &[u8]) -> bool {
     let computed: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     let equal = constant_time_equal(computed.as_bytes(), &digest.to_ascii_lowercase());
     equal && clear.is_some_and(|clear| !clear.is_empty())
+}
+
+fn cram(clear: Option<&str>, challenge: &[u8], digest: &[u8]) -> bool {
+    let computed = postino_sasl::cram::respond(clear.unwrap_or("no such user").as_bytes(), challenge);
+    postino_sasl::cram::is_same(&computed, digest) && clear.is_some_and(|clear| !clear.is_empty())
 }
 
 fn is_open(flags: u32, service: Service) -> bool {

@@ -2,6 +2,7 @@
 
 use crate::BoxFuture;
 use postino_types::Address;
+pub use postino_types::secret::{ScramHash, Secret};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -101,26 +102,6 @@ pub enum Service {
     Imap,
 }
 
-/// The proof of identity.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Secret {
-    /// A clear password.
-    Plain(Vec<u8>),
-    /// APOP: lower-case hex MD5 of the banner's stamp followed by the password.
-    Apop {
-        /// Stamp with its angle brackets.
-        stamp: Vec<u8>,
-        /// 32 hex digits.
-        digest: Vec<u8>,
-    },
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
 /// A login attempt.
 #[derive(Debug, Clone)]
 pub struct Credentials {
@@ -143,10 +124,32 @@ pub enum Login {
     Denied,
 }
 
+/// What a SCRAM exchange needs of an account before the client's proof comes (RFC 5802 5.1). Of a name that nobody has it looks the same.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ScramParameters {
+    /// The salt.
+    pub salt: Vec<u8>,
+    /// Iterations of the password's derivation.
+    pub iterations: u32,
+    /// Proves to the client that we know its password. It opens no account.
+    pub server_key: Vec<u8>,
+}
+
+impl std::fmt::Debug for ScramParameters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ScramParameters({} iterations, ..)", self.iterations)
+    }
+}
+
 /// The directory.
 pub trait Directory: Send + Sync {
     /// What is this routed local address? Used at RCPT and at delivery.
     fn resolve<'a>(&'a self, routed: &'a Address) -> BoxFuture<'a, Result<Resolution, LookupError>>;
     /// Checks a login. Runs the password hash off the runtime's workers.
     fn authenticate(&self, credentials: Credentials) -> BoxFuture<'_, Result<Login, LookupError>>;
+    /// Salt and iterations for a login; always some, so that nobody learns which names exist. The proof comes with [`Self::authenticate`].
+    fn scram(&self, login: Vec<u8>, hash: ScramHash) -> BoxFuture<'_, Result<ScramParameters, LookupError>> {
+        let _ = (login, hash);
+        Box::pin(async { Err(LookupError { what: "no SCRAM here".into() }) })
+    }
 }

@@ -9,6 +9,7 @@ pub mod id;
 pub mod outcome;
 pub mod printable;
 pub mod report_text;
+pub mod secret;
 pub mod spawn_frame;
 pub mod status;
 pub mod time;
@@ -18,5 +19,6 @@ pub use envelope::{BodyKind, Channel, DsnWish, Envelope, Notify, Orcpt, Origin, 
 pub use id::{QueueId, SessionId};
 pub use outcome::DeliveryOutcome;
 pub use report_text::ReportText;
+pub use secret::{ScramHash, Secret};
 pub use status::{EnhancedStatus, PermStatus, TempStatus};
 pub use time::Time;

@@ -1,10 +1,13 @@
 //! The settings that live in files of their own, as qmail-control(5) has them, and the few files of the same kind that Postino adds.
 
-use super::{Home, Kind, Reload, Setting};
+use super::{Home, Kind, Reload, RowProblems, Setting};
+use crate::classic::list;
 use crate::links::LinkTable;
 use crate::masquerade::Masquerade;
 use crate::rbl;
 use crate::resolved::BounceFormat;
+use postino_sasl::Offered;
+use postino_types::printable::printable;
 use std::time::Duration;
 
 const fn file(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Setting {
@@ -21,6 +24,15 @@ const fn number(
     Setting { unit: default.1, ..file(name, kind, default.0, help) }
 }
 
+/// One name after the other, so that a bad one comes with its line.
+fn authmechs(bytes: &[u8]) -> Result<Offered, RowProblems> {
+    let lines: Vec<(usize, String)> = list(bytes).map(|(line, text)| (line, printable(text))).collect();
+    let bad = |(line, text): &(usize, String)| {
+        Offered::from_words([text.as_str()]).err().map(|name| (*line, format!("unknown mechanism {name}")))
+    };
+    Offered::from_words(lines.iter().map(|(_, text)| text.as_str())).map_err(|_| lines.iter().filter_map(bad).collect())
+}
+
 fn clamp_usize(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
@@ -32,9 +44,12 @@ pub(super) static SETTINGS: &[Setting] = &[
     file("me", Kind::Line(|c, v| c.me = v), "", "Name of this host; must be there. Many other names default to it."),
     file(
         "authmechs",
-        Kind::Words(|c, v| c.authmechs = v.iter().map(|m| m.to_ascii_uppercase()).collect()),
+        Kind::Rows(|c, bytes| {
+            c.authmechs = authmechs(bytes)?;
+            Ok(())
+        }),
         "",
-        "SASL mechanisms offered besides PLAIN and LOGIN.",
+        "SASL mechanisms besides PLAIN, LOGIN and SCRAM (SHA-256 and SHA-1, each with -PLUS): CRAM-MD5; with a - before it one is taken away.",
     ),
     file(
         "badmailfrom",
