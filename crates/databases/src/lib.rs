@@ -3,6 +3,8 @@
 //! database that is down is `Unavailable`, never "no such user".
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "ldap")]
+pub mod ldap;
 mod settings;
 mod sql;
 mod sqlite;
