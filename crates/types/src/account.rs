@@ -5,7 +5,7 @@ mod hash_state;
 mod limits;
 mod quota;
 
-pub use hash_state::HashState;
+pub use hash_state::{HASH_STATE_BYTES_MAX, HashState};
 pub use limits::{DomainLimits, Permissions};
 pub use quota::{Quota, Usage};
 
