@@ -8,12 +8,13 @@ mod aliases;
 mod assignments;
 mod control_lists;
 mod domains;
-mod journal;
+pub(crate) mod journal;
 mod quota;
 mod tree;
 mod users;
 
 #[cfg(test)]
+#[cfg(feature = "daemon")]
 mod tests;
 
 pub use aliases::Alias;

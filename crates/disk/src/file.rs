@@ -40,14 +40,74 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_dir(parent_of(&target))
 }
 
+/// A file's new content.
+#[derive(Debug, Clone, Copy)]
+pub struct Replacement<'a> {
+    /// Name in the directory.
+    pub name: &'a str,
+    /// All of it.
+    pub bytes: &'a [u8],
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// Replaces files of one directory that belong together: all are written and synced (side by side), then renamed one after the other in the
+/// order given, then the directory is synced. Owners as with [`replace_file`]; symbolic links are replaced, not followed.
+///
+/// # Errors
+/// Those of the system calls. After an error before the first rename all old files stand; a crash between two renames leaves the first ones new.
+pub fn replace_files(directory: &Path, files: &[Replacement<'_>]) -> io::Result<()> {
+    let mut temporaries = Vec::with_capacity(files.len());
+    let result = write_side_by_side(directory, files, &mut temporaries).and_then(|()| {
+        for (temporary, target) in &temporaries {
+            std::fs::rename(temporary, target)?;
+        }
+        sync_dir(directory)
+    });
+    if result.is_err() {
+        for (temporary, _) in &temporaries {
+            drop(std::fs::remove_file(temporary));
+        }
+    }
+    result
+}
+
+/// Files above this size are synced by threads of their own: the disk works on all of them at once.
+const SIDE_BY_SIDE_BYTES: usize = 1 << 20;
+
+fn write_side_by_side(directory: &Path, files: &[Replacement<'_>], temporaries: &mut Vec<(PathBuf, PathBuf)>) -> io::Result<()> {
+    let mut open = Vec::with_capacity(files.len());
+    for file in files {
+        let target = directory.join(file.name);
+        let (temporary, handle) = create_temporary(&target, file.mode)?;
+        temporaries.push((temporary, target.clone()));
+        open.push((handle, file.bytes, target));
+    }
+    for (handle, bytes, target) in &mut open {
+        write_unsynced(handle, bytes, target)?;
+    }
+    let is_large = files.iter().map(|file| file.bytes.len()).sum::<usize>() > SIDE_BY_SIDE_BYTES;
+    if !is_large {
+        return open.iter().try_for_each(|(handle, _, _)| handle.sync_all());
+    }
+    std::thread::scope(|scope| {
+        let syncs: Vec<_> = open.iter().map(|(handle, _, _)| scope.spawn(|| handle.sync_all())).collect();
+        syncs.into_iter().try_for_each(|sync| sync.join().unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::Other))))
+    })
+}
+
 fn write_whole(file: &mut File, bytes: &[u8], target: &Path) -> io::Result<()> {
+    write_unsynced(file, bytes, target)?;
+    file.sync_all()
+}
+
+fn write_unsynced(file: &mut File, bytes: &[u8], target: &Path) -> io::Result<()> {
     if let Ok(old) = std::fs::metadata(target) {
         let owner = (Some(Uid::from_raw(old.uid())), Some(Gid::from_raw(old.gid())));
         // Only root may give a file away; without the right the file stays ours, as with any editor.
         let _ = rustix::fs::fchown(&*file, owner.0, owner.1);
     }
-    file.write_all(bytes)?;
-    file.sync_all()
+    file.write_all(bytes)
 }
 
 fn resolve_link(path: &Path) -> io::Result<PathBuf> {

@@ -16,7 +16,7 @@ pub mod syncer;
 pub use append::AppendFile;
 pub use copies::{Copies, CopyAttributes};
 pub use dir::{create_dir_durable, spread_children, sync_dir};
-pub use file::{create_new, is_full, replace_file};
+pub use file::{Replacement, create_new, is_full, replace_file, replace_files};
 pub use lock::{FileLock, LockError};
 pub use maildir_file::{Delivered, MaildirFile, deliver};
 pub use real::RealDisk;

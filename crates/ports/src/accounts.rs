@@ -7,6 +7,7 @@
 use postino_types::account::{DomainLimits, HashState, Record};
 use std::fmt::Debug;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Why a keeper did not do what it was asked.
@@ -63,6 +64,29 @@ pub trait Accounts: Send + Sync + Debug {
     fn remove_domain(&self, domain: &str) -> Result<(), AccountsError>;
     /// Adds an account: durable when it returns.
     fn insert(&self, domain: &str, record: &Record) -> Result<(), AccountsError>;
+    /// A new domain with its first accounts, whose files will lie in `directory` (which nothing names yet): all or none.
+    fn found_domain(&self, domain: &str, directory: &Path, first: &[Record]) -> Result<(), AccountsError> {
+        let _ = directory;
+        self.add_domain(domain)?;
+        self.insert_all(domain, first)
+    }
+    /// Adds accounts, all or none: durable when it returns.
+    fn insert_all(&self, domain: &str, records: &[Record]) -> Result<(), AccountsError> {
+        for (done, record) in records.iter().enumerate() {
+            if let Err(error) = self.insert(domain, record) {
+                for undone in records.iter().take(done) {
+                    self.remove(domain, &undone.name)?;
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+    /// Makes anew what is derived from the records (`vpasswd.cdb`); nothing where nothing is.
+    fn rebuild(&self, domain: &str) -> Result<(), AccountsError> {
+        let _ = domain;
+        Ok(())
+    }
     /// Replaces an account's record as a whole.
     fn update(&self, domain: &str, record: &Record) -> Result<(), AccountsError>;
     /// Removes an account.
@@ -118,6 +142,8 @@ pub trait Relays: Send + Sync + Debug {
     fn close(&self, address: IpAddr) -> Result<bool, AccountsError>;
 }
 
+/// An empty domain stands for the site: its default limits (`etc/vlimits.default`) and the hashing of the domains themselves.
+///
 /// Limits of domains (table `limits`, or `.qmailadmin-limits`), which domain an address of ours stands for (table `ip_alias_map`, or
 /// `etc/ip_alias_map`), and how far directories are hashed (table `dir_control`, or `.dir-control`).
 pub trait DomainData: Send + Sync + Debug {

@@ -21,13 +21,13 @@ enum Undo {
 
 /// The steps of one change.
 #[derive(Debug, Default)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     undo: Vec<Undo>,
 }
 
 impl Journal {
     /// Replaces a file durably; an old one keeps its mode and owner, a new one gets `mode` and, if given, `owner`.
-    pub(super) fn replace(&mut self, path: &Path, bytes: &[u8], mode: u32, owner: Option<Owner>) -> Result<(), AdminError> {
+    pub(crate) fn replace(&mut self, path: &Path, bytes: &[u8], mode: u32, owner: Option<Owner>) -> Result<(), AdminError> {
         let old = match std::fs::read(path) {
             Ok(old) => Some(old),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -44,7 +44,7 @@ impl Journal {
     }
 
     /// The same for a control list; one that stays as it is is not written.
-    pub(super) fn replace_list(&mut self, path: &Path, bytes: &[u8]) -> Result<(), AdminError> {
+    pub(crate) fn replace_list(&mut self, path: &Path, bytes: &[u8]) -> Result<(), AdminError> {
         match std::fs::read(path) {
             Ok(old) if old == bytes => Ok(()),
             _ => self.replace(path, bytes, 0o644, None),
@@ -52,7 +52,7 @@ impl Journal {
     }
 
     /// Removes a file durably.
-    pub(super) fn remove_file(&mut self, path: &Path) -> Result<(), AdminError> {
+    pub(crate) fn remove_file(&mut self, path: &Path) -> Result<(), AdminError> {
         let bytes = std::fs::read(path).map_err(AdminError::io(path))?;
         let mode = std::fs::metadata(path).map_err(AdminError::io(path))?.mode() & 0o7777;
         self.undo.push(Undo::Restore { path: path.to_path_buf(), bytes, mode });
@@ -61,19 +61,19 @@ impl Journal {
     }
 
     /// A directory tree is about to be made.
-    pub(super) fn making_tree(&mut self, path: &Path) {
+    pub(crate) fn making_tree(&mut self, path: &Path) {
         self.undo.push(Undo::RemoveTree(path.to_path_buf()));
     }
 
     /// Renames durably inside one directory.
-    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> Result<(), AdminError> {
+    pub(crate) fn rename(&mut self, from: &Path, to: &Path) -> Result<(), AdminError> {
         std::fs::rename(from, to).map_err(AdminError::io(from))?;
         self.undo.push(Undo::RenameBack { from: from.to_path_buf(), to: to.to_path_buf() });
         sync_parent(to)
     }
 
     /// The change stands.
-    pub(super) fn commit(mut self) {
+    pub(crate) fn commit(mut self) {
         self.undo.clear();
     }
 }
@@ -115,7 +115,7 @@ fn sync_parent(path: &Path) -> Result<(), AdminError> {
 }
 
 /// Gives a file or directory to its owner; without root's rights it is the caller's own already.
-pub(super) fn own(path: &Path, owner: Owner) -> Result<(), AdminError> {
+pub(crate) fn own(path: &Path, owner: Owner) -> Result<(), AdminError> {
     if rustix::process::geteuid().is_root() {
         lchown(path, Some(owner.uid), Some(owner.gid)).map_err(AdminError::io(path))?;
     }
@@ -130,8 +130,13 @@ pub(crate) struct Lock {
 }
 
 /// Takes the lock file `path`, waiting up to half a minute.
-pub(super) fn lock(path: &Path, owner: Option<Owner>) -> Result<Lock, AdminError> {
-    let flock = FileLock::exclusive(path, LOCK_TIMEOUT).map_err(|error| match error {
+pub(crate) fn lock(path: &Path, owner: Option<Owner>) -> Result<Lock, AdminError> {
+    lock_within(path, owner, LOCK_TIMEOUT)
+}
+
+/// The same with another time to wait.
+pub(crate) fn lock_within(path: &Path, owner: Option<Owner>, timeout: Duration) -> Result<Lock, AdminError> {
+    let flock = FileLock::exclusive(path, timeout).map_err(|error| match error {
         LockError::Held => AdminError::Locked(path.to_path_buf()),
         LockError::Io(source) => AdminError::Io { path: path.to_path_buf(), source },
     })?;
