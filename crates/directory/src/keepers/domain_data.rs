@@ -3,8 +3,8 @@
 
 use super::place::{DomainPlace, Places};
 use super::{damaged, io, read_if_there};
-use crate::admin::Owner;
 use crate::admin::ActingAs;
+use crate::admin::Owner;
 use crate::admin::journal::own;
 use crate::files::is_absent;
 use crate::vpasswd::{DomainLimits, HashState};
