@@ -23,7 +23,7 @@ pub(crate) struct PasswordArgs {
 
 #[derive(Subcommand)]
 #[command(
-    after_help = "Examples:\n  postino domain add example.org\n  postino domain alias example.org example.net\n  postino domain catch-all example.org postmaster@example.org\n  postino domain list --json\n  postino domain remove example.org"
+    after_help = "Examples:\n  postino domain add example.org\n  postino domain alias example.org example.net\n  postino domain catch-all example.org postmaster@example.org\n  postino domain list --json\n  postino domain show example.org\n  postino domain remove example.org"
 )]
 pub(crate) enum DomainCommand {
     /// Add a domain with its postmaster and abuse alias
@@ -79,7 +79,7 @@ pub(crate) enum DomainCommand {
 
 #[derive(Subcommand)]
 #[command(
-    after_help = "Examples:\n  postino user add pippo@example.org\n  postino user add pippo@example.org --password-file -\n  postino user add --batch accounts.txt\n  postino user password pippo@example.org\n  postino user quota pippo@example.org 50M,1000C\n  postino user list example.org --json\n  postino user remove pippo@example.org --yes"
+    after_help = "Examples:\n  postino user add pippo@example.org\n  postino user add pippo@example.org --password-file -\n  postino user add --batch accounts.txt\n  postino user password pippo@example.org\n  postino user quota pippo@example.org 50M,1000C\n  postino user list example.org --json\n  postino user show pippo@example.org\n  postino user remove pippo@example.org --yes"
 )]
 pub(crate) enum UserCommand {
     /// Add a mailbox
