@@ -68,11 +68,11 @@ pub(crate) enum DomainCommand {
         /// Its new name
         alias: String,
     },
-    /// Say what becomes of mail for names that nobody has: bounce, delete, an address, or a folder
+    /// Say what becomes of mail for names that nobody has: bounce, delete, an address, an account's name, or a folder
     CatchAll {
         /// Name
         domain: String,
-        /// bounce, delete, user@domain, or /folder
+        /// bounce, delete, user@domain, the name of an account, or /folder
         action: String,
     },
 }
@@ -224,6 +224,7 @@ pub(crate) fn domain(place: &Place, command: DomainCommand) -> anyhow::Result<i3
                 "bounce" => CatchAll::Bounce,
                 "delete" => CatchAll::Delete,
                 path if path.starts_with('/') => CatchAll::Directory(path.into()),
+                name if !name.contains('@') => CatchAll::Account(name.to_owned()),
                 address => CatchAll::Forward(address.to_owned()),
             };
             done(place, admin.set_catch_all(&domain, &action)?)?;
@@ -239,6 +240,7 @@ fn show_domain(admin: &Admin, domain: &str, json: bool) -> anyhow::Result<()> {
         Some(CatchAll::Bounce) => "bounce".to_owned(),
         Some(CatchAll::Delete) => "delete".to_owned(),
         Some(CatchAll::Forward(address)) => address,
+        Some(CatchAll::Account(name)) => name,
         Some(CatchAll::Directory(path)) => path.display().to_string(),
         None => "its .qmail-default".to_owned(),
     };
