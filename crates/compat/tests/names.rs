@@ -9,7 +9,9 @@ const NAMES: &str = "qmail-start qmail-lspawn qmail-rspawn qmail-local qmail-rem
     qmail-pw2u qmail-newmrh qmail-getpw config config-fast splogger maildirmake maildir2mbox maildirwatch maildirsmtp maildirserial \
     serialsmtp maildirqmtp serialqmtp setlock predate forward condredirect bouncesaying except preline qbiff qreceipt elq pinq qail datemail \
     mailsubj qmail-qmtpd qmail-qmqpc qmail-qmqpd tcpserver tcpclient tcp-env tcprules tcprulescheck rblsmtpd cdb addcr delcr fixcrlf recordio argv0 \
-    mconnect tcpcat who@ date@ finger@ http@";
+    mconnect tcpcat who@ date@ finger@ http@ vadddomain vdeldomain vaddaliasdomain vadduser vdeluser vpasswd vmoduser vsetuserquota vuserinfo \
+    vdominfo valias vmoddomlimits vmkpasswd vqmaillocal vipmap vcdir vchangepw vchkpw clearopensmtp vpopbull vkill vdeloldusers dotqmail2valias \
+    vusaged vpopmaild";
 
 #[test]
 fn every_historical_name_is_known() {

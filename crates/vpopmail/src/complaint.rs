@@ -4,10 +4,31 @@
 use crate::World;
 use postino_directory::admin::AdminError;
 use postino_directory::names::NameError;
+use postino_ports::accounts::AccountsError;
 use std::io::Write;
 
 /// Any error of a program that has no number for it.
 pub(crate) const PLAIN: i32 = 255;
+
+/// vpopmail's error numbers with their texts.
+pub(crate) mod number {
+    /// A number and what is said.
+    pub(crate) type Numbered = (i32, &'static str);
+
+    pub(crate) const ILLEGAL_USERNAME: Numbered = (-1, "Illegal username");
+    pub(crate) const USER_EXISTS: Numbered = (-2, "User already exists");
+    pub(crate) const NO_USER: Numbered = (-10, "User does not exist");
+    pub(crate) const NO_DOMAIN: Numbered = (-11, "Domain does not exist");
+    pub(crate) const INVALID_DOMAIN: Numbered = (-12, "Invalid domain name");
+    pub(crate) const DOMAIN_EXISTS: Numbered = (-13, "Domain already exists");
+    pub(crate) const NO_DATABASE: Numbered = (-23, "no authentication database connection");
+    pub(crate) const USER_NAME_TOO_LONG: Numbered = (-25, "user name too long");
+    pub(crate) const DOMAIN_NAME_TOO_LONG: Numbered = (-26, "domain name too long");
+    pub(crate) const PASSWORD_TOO_LONG: Numbered = (-27, "password too long");
+    pub(crate) const GECOS_TOO_LONG: Numbered = (-28, "gecos too long");
+    pub(crate) const ALIAS_LINE_TOO_LONG: Numbered = (-32, "alias line too long");
+    pub(crate) const CATCH_ALL: Numbered = (-55, "can't delete catchall account");
+}
 
 /// The end of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,27 +40,52 @@ pub(crate) struct Complaint {
 }
 
 impl Complaint {
-    /// `Error: TEXT` and vpopmail's number (`-10`: no such user).
-    pub(crate) fn numbered(number: i32, text: &str) -> Self {
+    /// `Error: TEXT`, by vpopmail's number.
+    pub(crate) fn numbered((number, text): number::Numbered) -> Self {
         Self { code: number & 0xff, text: format!("Error: {text}\n") }
+    }
+
+    /// The same text with exit code 255, as many programs have it.
+    pub(crate) fn plain(self) -> Self {
+        Self { code: PLAIN, ..self }
     }
 
     /// Words of its own, as they are.
     pub(crate) fn words(code: i32, text: impl Into<String>) -> Self {
         Self { code, text: text.into() }
     }
+
+    /// `Error: TEXT` without a number.
+    pub(crate) fn error(text: impl std::fmt::Display) -> Self {
+        Self::words(PLAIN, format!("Error: {text}\n"))
+    }
 }
 
 impl From<AdminError> for Complaint {
     fn from(error: AdminError) -> Self {
         match error {
-            AdminError::Name { reason: NameError::Domain, .. } => Self::numbered(-12, "Invalid domain name"),
-            AdminError::Name { .. } => Self::numbered(-1, "Illegal username"),
-            AdminError::NoDomain(_) => Self::numbered(-11, "Domain does not exist"),
-            AdminError::DomainExists(_) => Self::numbered(-13, "Domain already exists"),
-            AdminError::NoUser(_) => Self::numbered(-10, "User does not exist"),
-            AdminError::UserExists(_) => Self::numbered(-2, "User already exists"),
-            other => Self::words(PLAIN, format!("Error: {other}\n")),
+            AdminError::Name { reason: NameError::Domain, .. } => Self::numbered(number::INVALID_DOMAIN),
+            AdminError::Name { .. } => Self::numbered(number::ILLEGAL_USERNAME),
+            AdminError::NoDomain(_) => Self::numbered(number::NO_DOMAIN),
+            AdminError::DomainExists(_) => Self::numbered(number::DOMAIN_EXISTS),
+            AdminError::NoUser(_) => Self::numbered(number::NO_USER),
+            AdminError::UserExists(_) => Self::numbered(number::USER_EXISTS),
+            other => Self::error(other),
+        }
+    }
+}
+
+impl From<AccountsError> for Complaint {
+    fn from(error: AccountsError) -> Self {
+        match error {
+            AccountsError::Unavailable { what } => {
+                let _ = writeln!(std::io::stderr().lock(), "{what}");
+                Self::numbered(number::NO_DATABASE)
+            }
+            AccountsError::NoDomain(_) => Self::numbered(number::NO_DOMAIN),
+            AccountsError::Exists(_) => Self::numbered(number::USER_EXISTS),
+            AccountsError::Missing(_) => Self::numbered(number::NO_USER),
+            other => Self::error(other),
         }
     }
 }
@@ -62,5 +108,5 @@ pub(crate) fn say(text: &str) {
 
 /// Only root and the owner of the tree may change it.
 pub(crate) fn need_rights(world: &World) -> Result<(), Complaint> {
-    if world.may_administer() { Ok(()) } else { Err(Complaint::words(PLAIN, "Error: must be run as root or as vpopmail\n")) }
+    if world.may_administer() { Ok(()) } else { Err(Complaint::error("must be run as root or as vpopmail")) }
 }

@@ -2,13 +2,40 @@
 //! keeps the accounts, by `postino vpopmail NAME`. Small and single-threaded: links no tokio, no TLS and no database.
 #![forbid(unsafe_code)]
 
+mod accounts;
+mod address;
 mod clearopensmtp;
 mod complaint;
+mod domains;
+mod explained;
+mod local_time;
+pub mod onchange;
 mod options;
+mod prompt;
+mod random_password;
+mod reload;
+mod rights;
 mod roaming;
 mod syslog;
+mod vaddaliasdomain;
+mod vadddomain;
+mod vadduser;
+mod valias;
+mod vcdir;
+mod vchangepw;
 mod vchkpw;
+mod vdeldomain;
+mod vdeloldusers;
+mod vdeluser;
+mod vdominfo;
+mod vipmap;
 mod vmkpasswd;
+mod vmoddomlimits;
+mod vmoduser;
+mod vpasswd;
+mod vpopbull;
+mod vsetuserquota;
+mod vuserinfo;
 mod world;
 
 pub use world::World;
@@ -22,7 +49,33 @@ use std::path::Path;
 pub type Program = fn(&World, &[OsString]) -> i32;
 
 /// The programs, by name.
-pub const PROGRAMS: &[(&str, Program)] = &[("clearopensmtp", clearopensmtp::run), ("vchkpw", vchkpw::run), ("vmkpasswd", vmkpasswd::run)];
+pub const PROGRAMS: &[(&str, Program)] = &[
+    ("clearopensmtp", clearopensmtp::run),
+    ("dotqmail2valias", explained::dotqmail2valias),
+    ("vaddaliasdomain", vaddaliasdomain::run),
+    ("vadddomain", vadddomain::run),
+    ("vadduser", vadduser::run),
+    ("valias", valias::run),
+    ("vcdir", vcdir::run),
+    ("vchangepw", vchangepw::run),
+    ("vchkpw", vchkpw::run),
+    ("vdeldomain", vdeldomain::run),
+    ("vdeloldusers", vdeloldusers::run),
+    ("vdeluser", vdeluser::run),
+    ("vdominfo", vdominfo::run),
+    ("vipmap", vipmap::run),
+    ("vkill", explained::vkill),
+    ("vmkpasswd", vmkpasswd::run),
+    ("vmoddomlimits", vmoddomlimits::run),
+    ("vmoduser", vmoduser::run),
+    ("vpasswd", vpasswd::run),
+    ("vpopbull", vpopbull::run),
+    ("vpopmaild", explained::vpopmaild),
+    ("vqmaillocal", explained::vqmaillocal),
+    ("vsetuserquota", vsetuserquota::run),
+    ("vusaged", explained::vusaged),
+    ("vuserinfo", vuserinfo::run),
+];
 
 /// What they exit with when they cannot even read the configuration.
 const TROUBLE: i32 = 255;

@@ -2,12 +2,11 @@
 //! the domain's user in the account's directory, and (roaming users) the client's address may send mail for a while. Run by qmail-popup, an IMAP or an
 //! SMTP server. Prints nothing: descriptors 0 and 1 are the client. No password goes into the log, at no level.
 
-mod domain;
 mod proof;
 pub(crate) mod service;
 
+use crate::domains::{self, Domain};
 use crate::{World, roaming, syslog};
-use domain::Domain;
 use nix::unistd::{Gid, Uid, chdir, setgid, setgroups, setuid};
 use postino_control::vpopmail::LoginLog;
 use postino_directory::names::{is_user_byte, split_login};
@@ -135,7 +134,7 @@ impl Door<'_> {
     }
 
     fn find(&self, keepers: &Keepers, user: &str, host: &str, (said, who): (&Said, &str)) -> Result<(Domain, Record), i32> {
-        let domain = domain::find(&self.world.config, host).map_err(|error| self.trouble(&error))?;
+        let domain = domains::find(&self.world.config, host).map_err(|error| self.trouble(&error))?;
         let found = match &domain {
             Some(domain) if !user.is_empty() => match keepers.accounts.find(&domain.name, user) {
                 Ok(found) => found,

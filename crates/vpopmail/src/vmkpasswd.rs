@@ -1,10 +1,12 @@
 //! vmkpasswd DOMAIN: makes a domain's `vpasswd.cdb` anew from its `vpasswd`. Run by an administrator; never changes an account.
 
 use crate::World;
-use crate::complaint::{Complaint, ended, need_rights};
+use crate::complaint::{Complaint, ended, need_rights, say};
 use crate::options::Options;
 use crate::world::VERSION;
 use std::ffi::OsString;
+
+const USAGE: &str = "vmkpasswd: usage: domain \n";
 
 /// The program.
 pub(crate) fn run(world: &World, args: &[OsString]) -> i32 {
@@ -12,13 +14,10 @@ pub(crate) fn run(world: &World, args: &[OsString]) -> i32 {
 }
 
 fn work(world: &World, options: &Options) -> Result<i32, Complaint> {
-    let usage = || Complaint::words(255, format!("{}: usage: [options] domain\noptions: -v (print version number)\n", world.name()));
-    match options.letters.first() {
-        Some(('v', _)) => return Err(Complaint::words(255, VERSION)),
-        Some(_) => return Err(usage()),
-        None => {}
+    if options.letters.iter().any(|(letter, _)| *letter == 'v') {
+        say(VERSION);
     }
-    let domain = options.word(0).ok_or_else(usage)?;
+    let domain = options.word(0).ok_or_else(|| Complaint::words(255, USAGE))?;
     need_rights(world)?;
     let _ = world.admin()?.rebuild(domain)?;
     Ok(0)

@@ -6,10 +6,11 @@ use postino_control::Config;
 use postino_control::vpopmail::PasswordHash;
 use postino_directory::admin::{Admin, ClearPassword};
 use postino_directory::password::NewHash;
-use postino_ports::accounts::Keepers;
+use postino_ports::accounts::{Aliases, Keepers};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The version of vpopmail that `-v` tells.
 pub(crate) const VERSION: &str = "version: 5.4.33\n";
@@ -21,7 +22,6 @@ pub struct World {
     pub config: Config,
     /// Who keeps accounts, aliases, logins, relays and limits; `None`: files, through the administration.
     pub keepers: Option<Keepers>,
-    name: String,
     called: OsString,
 }
 
@@ -43,12 +43,7 @@ impl World {
     pub fn new(name: &str, config: Config, keepers: Option<Keepers>) -> Self {
         let first = std::env::args_os().next().unwrap_or_default();
         let called = if Path::new(&first).file_name() == Some(OsStr::new(name)) { first } else { OsString::from(name) };
-        Self { config, keepers, name: name.to_owned(), called }
-    }
-
-    /// The program's name.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+        Self { config, keepers, called }
     }
 
     /// The program as it was called, with its path: complaints about options begin with it.
@@ -65,7 +60,13 @@ impl World {
 
     /// Who keeps what; without a word of the caller's, vpopmail's files.
     pub(crate) fn keepers(&self) -> Result<Keepers, String> {
-        self.keepers.clone().ok_or_else(|| "nobody keeps the accounts".to_owned())
+        Ok(self.keepers.clone().unwrap_or_else(|| postino_directory::keepers::file_keepers(&self.config)))
+    }
+
+    /// Who keeps the aliases: rows of a database where it has them, else the `.qmail-NAME` files.
+    pub(crate) fn aliases(&self) -> Arc<dyn Aliases> {
+        let kept = self.keepers.as_ref().and_then(|keepers| keepers.aliases.clone());
+        kept.unwrap_or_else(|| postino_directory::keepers::file_aliases(&self.config))
     }
 
     /// How new passwords are hashed.

@@ -1,4 +1,5 @@
-//! The domain of a login, from users/cdb: its directory, its ids, and the real domain behind an alias. Called by vchkpw. Reads a few blocks, never all.
+//! The domains of this machine, from users/cdb: one domain's directory and owner, and the real domain behind an alias. Called by most programs here. Reads
+//! a few blocks of the data base, never the whole list.
 
 use postino_control::Config;
 use postino_control::assign::{self, Assignment};
