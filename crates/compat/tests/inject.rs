@@ -142,6 +142,19 @@ fn headers_that_are_not_whole() {
 }
 
 #[test]
+fn sendmail_takes_what_other_programs_say_to_it() {
+    let home = home();
+    let sent = |words: &[&str]| {
+        let mut command = program("sendmail", home.path());
+        command.args(words);
+        assert!(with_input(command, home.path(), "\n").status.success(), "{words:?}");
+        fs::read_to_string(home.path().join("envelope")).unwrap().replace('\0', "|")
+    };
+    assert_eq!(sent(&["-oem", "-oi", "-f", "s@y.test", "--", "a@x.test", "-t"]), "Fs@y.test|Ta@x.test|T-t@oracle.test||");
+    assert_eq!(sent(&["-vi", "-F", "Joe", "-rs@y.test", "-odb", "b@x.test", "-v"]), "Fs@y.test|Tb@x.test|T-v@oracle.test||");
+}
+
+#[test]
 fn newaliases_and_unknown_options_are_refused() {
     let home = home();
     assert_eq!(program("newaliases", home.path()).output().unwrap().status.code(), Some(100));

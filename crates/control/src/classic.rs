@@ -28,6 +28,11 @@ pub fn list(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     bytes.split(|&b| b == b'\n').enumerate().map(|(i, l)| (i + 1, trim_end(l))).filter(|(_, l)| !l.is_empty() && l.first() != Some(&b'#'))
 }
 
+/// A list of a file that qmail never had: blanks before an entry, or before `#`, mean nothing.
+pub fn list_indented(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    list(bytes).map(|(number, l)| (number, l.trim_ascii_start())).filter(|(_, l)| l.first() != Some(&b'#'))
+}
+
 /// A `key:value` list: split at the first colon; lines without a colon are left out. Keys in lower case.
 pub fn pairs(bytes: &[u8]) -> impl Iterator<Item = (usize, Vec<u8>, &[u8])> {
     list(bytes).filter_map(|(number, l)| {

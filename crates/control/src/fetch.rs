@@ -124,6 +124,21 @@ pub struct FetchAccount {
     pub idle: Duration,
 }
 
+impl FetchAccount {
+    /// The files that it names, each with its key.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let password = match &self.secret {
+            FetchSecret::PasswordFile(file) => Some(("password_file", file.as_path())),
+            FetchSecret::PasswordCommand(_) | FetchSecret::TokenCommand(_) => None,
+        };
+        let roots = match &self.trust {
+            FetchTrust::Roots(file) => Some(("ca_file", file.as_path())),
+            FetchTrust::System | FetchTrust::Pinned(_) => None,
+        };
+        password.into_iter().chain(roots)
+    }
+}
+
 const KNOWN: &str = "name, server, protocol, tls, user, auth, password_file, password_command, token_command, to, multidrop_header, \
      multidrop_strip, multidrop_domain, folders, keep_days, every_s, messages_max, idle_s, ca_file, fingerprint";
 

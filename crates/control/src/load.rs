@@ -372,6 +372,10 @@ impl Resolver<'_> {
     fn odd_rules(&mut self) {
         for (service, rules) in [(Service::Smtp, &self.config.tcprules), (Service::Pop3, &self.config.tcprules_pop3)] {
             let file = self.path(service.file());
+            let text = self.raw.files.get(service.file()).map(Vec::as_slice).unwrap_or_default();
+            let ignored =
+                |line| Problem::new(&file, "has no colon, so it is no rule and ignored").at(line).advise("ADDRESS:allow or ADDRESS:deny");
+            self.warnings.extend(crate::tcprules::lines_without_colon(text).take(ODD_RULES_MAX).map(ignored));
             let asks = "asks who the client's user is; postino serve asks no client that, so this rule never counts there";
             let told = |key: &[u8], what: &str| Problem::new(&file, format!("the rule for {} {what}", printable(key)));
             self.notes.extend(rules.keys_with_info().take(ODD_RULES_MAX).map(|key| told(key, asks)));
@@ -411,8 +415,14 @@ impl Resolver<'_> {
     }
 
     fn cross_checks(&mut self) {
-        for name in &self.raw.unknown_files {
-            let note = Problem::new(self.path(name), "is not a file that Postino knows; it is ignored");
+        let named = self.named_files();
+        let raw = self.raw;
+        for name in &raw.unknown_files {
+            let path = self.path(name);
+            if named.contains(&path) {
+                continue;
+            }
+            let note = Problem::new(path, "is not a file that Postino knows; it is ignored");
             self.notes.push(match table::nearest(name).filter(|near| table::find(near).is_some_and(|s| s.home == Home::File)) {
                 Some(near) => note.advise(format!("did you mean {near}?")),
                 None => note,
@@ -427,6 +437,15 @@ impl Resolver<'_> {
             self.warnings.push(problem.advise("take it out of one of the two"));
         }
         self.unreachable_hosts();
+    }
+
+    /// Files of any name that a setting names: passwords, certificates, rules.
+    fn named_files(&self) -> Vec<PathBuf> {
+        let server = &self.config.server;
+        let fetch = server.fetch.iter().flat_map(|account| account.files().map(|(_, file)| file.to_path_buf()));
+        let tls = server.tls.iter().flat_map(|identity| [&identity.certificate, &identity.key]).map(|file| self.config.home.join(file));
+        let access = [Service::Smtp, Service::Pop3].into_iter().filter_map(|service| server.access.file(service));
+        fetch.chain(tls).chain(access.map(|file| self.config.home.join(file))).collect()
     }
 
     fn unreachable_hosts(&mut self) {

@@ -50,7 +50,7 @@ impl Masquerade {
         let mut table = Self::default();
         let mut lines = HashMap::new();
         let mut problems = Vec::new();
-        for (number, line) in classic::list(bytes) {
+        for (number, line) in classic::list_indented(bytes) {
             if line == WITH_RECIPIENTS {
                 table.recipients = true;
                 continue;
@@ -182,6 +182,7 @@ mod tests {
         assert!(bad("#\njoe:x@y.test\n").starts_with("2: begins with \"joe\""));
         assert!(bad("@a.test:b\n").contains("no address"));
         assert!(bad("@a.test:b@\r\n").contains("carriage return"));
+        assert_eq!(Masquerade::parse(b" # not ours\n\t!joe@a.test\n  @a.test:@b.test\n").unwrap().rules.len(), 2);
         assert!(bad("@a.test:@b.test\n@A.test:@c.test\n").starts_with("2: names @a.test again (first in line 1)"));
         assert!(bad("@a.test:@b.test\n@b.test:@a.test\n").contains("in turn"));
         assert!(Masquerade::parse(b"@a.test:@a.test\njoe@.a.test:x@b.test\n").is_err());

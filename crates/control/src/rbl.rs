@@ -103,7 +103,7 @@ pub struct ListError {
 /// The first line that is none.
 pub fn parse(text: &[u8]) -> Result<Vec<List>, ListError> {
     let mut lists = Vec::new();
-    for (line, bytes) in classic::list(text) {
+    for (line, bytes) in classic::list_indented(text) {
         if lists.len() == LISTS_MAX {
             return Err(ListError { line, reason: format!("is one list too many; {LISTS_MAX} are asked at most") });
         }

@@ -171,6 +171,12 @@ impl Rules {
     }
 }
 
+/// Lines (from 1) of a text that hold something and yet are no rule: tcprules(1) passes over what has no colon.
+pub fn lines_without_colon(text: &[u8]) -> impl Iterator<Item = usize> {
+    let lines = text.split(|&b| b == b'\n').enumerate();
+    lines.filter(|(_, l)| !l.trim_ascii().is_empty() && l.first() != Some(&b'#') && !l.contains(&b':')).map(|(i, _)| i + 1)
+}
+
 /// As [`Rules::find`], straight in a compiled file, for programs that live for one connection: no more is read than the keys in question.
 ///
 /// # Errors

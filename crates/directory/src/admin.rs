@@ -1,15 +1,18 @@
 //! Changes to domains, users and aliases, written as vpopmail writes them: files, modes, locks and order. Called by the command line (and later
 //! by the historical programs). Each change is whole or undone, and durable when it returns; never used by a daemon, blocks freely.
 
-mod account_file;
 mod acting;
 pub use acting::ActingAs;
 mod aliases;
 mod assignments;
 mod control_lists;
 mod domains;
+mod hashing;
+mod intent;
 pub(crate) mod journal;
+mod limits;
 mod quota;
+mod recovery;
 mod tree;
 mod users;
 
@@ -18,14 +21,17 @@ mod users;
 mod tests;
 
 pub use aliases::Alias;
-pub use domains::{AliasDomains, CatchAll, DomainEntry};
+pub use domains::{AbuseAlias, AliasDomains, CatchAll, DomainEntry, NewDomain};
+pub use hashing::Hashing;
+pub use limits::Actor;
 pub use quota::quota_text;
-pub use users::{NewUser, UserInfo};
+pub use users::{NewSecret, NewUser, UserInfo};
 
 use crate::names::NameError;
 use crate::password::{HashError, NewHash};
 use postino_control::Config;
 use postino_control::cdb::CdbError;
+use postino_ports::accounts::{AccountsError, Keepers};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -64,19 +70,32 @@ pub struct AdminSettings {
     pub new_hash: NewHash,
     /// Store clear passwords?
     pub clear: ClearPassword,
+    /// Hash directories?
+    pub hashing: Hashing,
+    /// For whom changes are made.
+    pub actor: Actor,
+    /// Quota of a new account whose domain has no default.
+    pub default_quota: String,
 }
 
-/// What a change means for a running server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a change means for a running server, and for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Change {
     /// Control files changed: the server must be told to reread them (SIGHUP). Accounts, passwords and aliases are noticed without.
     pub reload_needed: bool,
+    /// Lists whose lines were out of order and have been sorted as a whole, as vpopmail does, with a notice.
+    pub sorted: Vec<PathBuf>,
 }
 
 impl Change {
-    const NOTICED: Self = Self { reload_needed: false };
-    const RELOAD: Self = Self { reload_needed: true };
+    const fn noticed() -> Self {
+        Self { reload_needed: false, sorted: Vec::new() }
+    }
+
+    fn reload(sorted: Vec<PathBuf>) -> Self {
+        Self { reload_needed: true, sorted }
+    }
 }
 
 /// Why a change was not made. Nothing is left half-done.
@@ -151,6 +170,20 @@ pub enum AdminError {
     /// Root could not take the owner's rights.
     #[error("cannot act as uid {0}")]
     Rights(u32),
+    /// A limit of the domain is reached.
+    #[error("the domain may have {max} {what}, and has them")]
+    Limit {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        max: usize,
+    },
+    /// The domain's limits do not let its administrators do this.
+    #[error("the domain's limits do not let its administrators change these {0}")]
+    Forbidden(&'static str),
+    /// Whoever keeps the accounts did not do it.
+    #[error(transparent)]
+    Keeper(AccountsError),
     /// No hash.
     #[error("password not hashed: {0}")]
     Hash(#[from] HashError),
@@ -165,6 +198,18 @@ pub enum AdminError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl From<AccountsError> for AdminError {
+    fn from(error: AccountsError) -> Self {
+        match error {
+            AccountsError::NoDomain(domain) => Self::NoDomain(domain),
+            AccountsError::Exists(address) => Self::UserExists(address),
+            AccountsError::Missing(address) => Self::NoUser(address),
+            AccountsError::Damaged { what } => Self::DamagedRecord(PathBuf::from(what)),
+            other => Self::Keeper(other),
+        }
+    }
 }
 
 impl AdminError {
@@ -184,13 +229,42 @@ pub fn plain_path(path: &Path) -> Result<(), AdminError> {
 #[derive(Debug, Clone)]
 pub struct Admin {
     settings: AdminSettings,
+    keepers: Keepers,
 }
 
 impl Admin {
-    /// With explicit settings.
+    /// With explicit settings; accounts are kept in vpopmail's files.
     #[must_use]
     pub fn new(settings: AdminSettings) -> Self {
-        Self { settings }
+        let keepers = crate::keepers::keepers_at(&settings.home, &settings.vpopmail_home);
+        Self { settings, keepers }
+    }
+
+    /// The same administration of accounts that others keep.
+    #[must_use]
+    pub fn with_keepers(mut self, keepers: Keepers) -> Self {
+        self.keepers = keepers;
+        self
+    }
+
+    /// The same administration, hashing directories or not.
+    #[must_use]
+    pub fn with_hashing(mut self, hashing: Hashing) -> Self {
+        self.settings.hashing = hashing;
+        self
+    }
+
+    /// The same administration for somebody else.
+    #[must_use]
+    pub fn for_actor(mut self, actor: Actor) -> Self {
+        self.settings.actor = actor;
+        self
+    }
+
+    /// Who keeps what.
+    #[must_use]
+    pub fn keepers(&self) -> &Keepers {
+        &self.keepers
     }
 
     /// With the paths of `config`; see [`Admin::owner_for`] for the owner.
@@ -202,6 +276,9 @@ impl Admin {
             owner: Self::owner_for(config)?,
             new_hash: NewHash::default(),
             clear: ClearPassword::default(),
+            hashing: Hashing::default(),
+            actor: Actor::default(),
+            default_quota: config.vpopmail.default_quota.clone(),
         }))
     }
 

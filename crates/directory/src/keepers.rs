@@ -9,6 +9,7 @@ mod logins;
 mod place;
 mod relays;
 
+pub(crate) use domain_data::{hash_state_in, put_hash_state};
 pub use place::{DomainPlace, Places};
 pub use relays::OpenSmtp;
 pub(crate) use relays::rule as relay_rule;
@@ -22,13 +23,18 @@ use std::sync::Arc;
 /// Everything in files. `aliases` is `None`, as that field says for files; who edits `.qmail-NAME` files asks for [`file_aliases`].
 #[must_use]
 pub fn file_keepers(config: &Config) -> Keepers {
-    let places = Places::new(config);
+    keepers_at(&config.home, &config.vpopmail_home)
+}
+
+/// The same with explicit paths.
+pub(crate) fn keepers_at(home: &Path, vpopmail_home: &Path) -> Keepers {
+    let places = Places::at(home, vpopmail_home);
     let accounts = Arc::new(accounts::FileAccounts::new(places.clone()));
     Keepers {
         accounts: accounts.clone(),
         aliases: None,
         logins: Arc::new(logins::FileLogins::new(accounts)),
-        relays: Arc::new(OpenSmtp::new(&config.vpopmail_home)),
+        relays: Arc::new(OpenSmtp::new(vpopmail_home)),
         domains: Arc::new(domain_data::FileDomainData::new(places)),
     }
 }

@@ -52,24 +52,45 @@ pub struct Replacement<'a> {
 }
 
 /// Replaces files of one directory that belong together: all are written and synced (side by side), then renamed one after the other in the
-/// order given, then the directory is synced. Owners as with [`replace_file`]; symbolic links are replaced, not followed.
+/// order given, then the directory is synced. Owners as with [`replace_file`]; symbolic links are replaced, not followed. The caller holds a lock:
+/// the temporary names are always the same (`.NAME.new`), and what a crash left there goes.
 ///
 /// # Errors
-/// Those of the system calls. After an error before the first rename all old files stand; a crash between two renames leaves the first ones new.
+/// Those of the system calls. After an error the old files stand (or, when only the last sync failed, the new ones); a crash between two renames
+/// leaves the first ones new.
 pub fn replace_files(directory: &Path, files: &[Replacement<'_>]) -> io::Result<()> {
     let mut temporaries = Vec::with_capacity(files.len());
-    let result = write_side_by_side(directory, files, &mut temporaries).and_then(|()| {
-        for (temporary, target) in &temporaries {
-            std::fs::rename(temporary, target)?;
+    let result = write_side_by_side(directory, files, &mut temporaries).and_then(|()| rename_all(&temporaries));
+    for (temporary, _) in &temporaries {
+        drop(std::fs::remove_file(temporary)); // after an exchange the old file, after an error the new one
+    }
+    result?;
+    sync_dir(directory)
+}
+
+fn rename_all(pairs: &[(PathBuf, PathBuf)]) -> io::Result<()> {
+    let Some(((last_from, last_to), first)) = pairs.split_last() else { return Ok(()) };
+    let mut exchanged = Vec::new();
+    let mut renamed = first.iter().try_for_each(|(from, to)| {
+        if exchange(from, to).is_ok() {
+            exchanged.push((from, to));
+            return Ok(());
         }
-        sync_dir(directory)
+        std::fs::rename(from, to) // nothing there yet, or a file system that cannot exchange
     });
-    if result.is_err() {
-        for (temporary, _) in &temporaries {
-            drop(std::fs::remove_file(temporary));
+    if renamed.is_ok() {
+        renamed = std::fs::rename(last_from, last_to);
+    }
+    if renamed.is_err() {
+        for (from, to) in exchanged {
+            let _ = exchange(from, to);
         }
     }
-    result
+    renamed
+}
+
+fn exchange(one: &Path, other: &Path) -> rustix::io::Result<()> {
+    rustix::fs::renameat_with(rustix::fs::CWD, one, rustix::fs::CWD, other, rustix::fs::RenameFlags::EXCHANGE)
 }
 
 /// Files above this size are synced by threads of their own: the disk works on all of them at once.
@@ -79,7 +100,9 @@ fn write_side_by_side(directory: &Path, files: &[Replacement<'_>], temporaries: 
     let mut open = Vec::with_capacity(files.len());
     for file in files {
         let target = directory.join(file.name);
-        let (temporary, handle) = create_temporary(&target, file.mode)?;
+        let temporary = directory.join(format!(".{}.new", file.name));
+        drop(std::fs::remove_file(&temporary));
+        let handle = create_new(&temporary, file.mode)?;
         temporaries.push((temporary, target.clone()));
         open.push((handle, file.bytes, target));
     }

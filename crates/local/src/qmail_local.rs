@@ -78,6 +78,8 @@ pub struct Surroundings<'a> {
     pub forwarding: Forwarding,
     /// Longest wait for an mbox lock (qmail: 30 s).
     pub lock_wait: Duration,
+    /// Longest delivery into a Maildir (qmail: 24 h).
+    pub maildir_time: Duration,
     /// Largest file that a program may write, bytes; 0 = no limit of ours.
     pub program_file_bytes: u64,
     /// What a Maildir file is called.

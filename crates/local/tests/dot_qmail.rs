@@ -72,6 +72,7 @@ fn run_case(home: &Path, case: &Value) -> (Ended, String) {
         action: Action::Deliver,
         forwarding: Forwarding::Collect,
         lock_wait: Duration::ZERO,
+        maildir_time: Duration::from_secs(60),
         program_file_bytes: 0,
         once: Once::None,
     };

@@ -52,6 +52,11 @@ impl Home {
 }
 
 fn go(delivery: &Delivery, body: &str, action: Action, forwarding: Forwarding) -> (Ended, String, String) {
+    go_within(Duration::from_secs(60), delivery, body, (action, forwarding))
+}
+
+fn go_within(maildir_time: Duration, delivery: &Delivery, body: &str, how: (Action, Forwarding)) -> (Ended, String, String) {
+    let (action, forwarding) = how;
     let mut message = tempfile::tempfile().unwrap();
     message.write_all(body.as_bytes()).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -64,6 +69,7 @@ fn go(delivery: &Delivery, body: &str, action: Action, forwarding: Forwarding) -
         action,
         forwarding,
         lock_wait: Duration::ZERO,
+        maildir_time,
         program_file_bytes: 1 << 20,
         once: Once::None,
     };
@@ -85,6 +91,17 @@ fn print_says_what_would_be_done_and_does_nothing() {
     assert_eq!(out, "maildir ./Maildir/\nmbox ./mbox\nprogram prog arg\nforward fwd@x.test\nforward plain@y.test\ndid 2+2+1\n");
     assert_eq!((err.as_str(), home.new_count()), ("", 0));
     assert!(!home.path().join("mbox").try_exists().unwrap());
+}
+
+#[test]
+fn a_maildir_delivery_that_takes_too_long_leaves_nothing() {
+    let home = Home::new(&[]);
+    let delivery = home.delivery("", b"", b"s@x.test");
+    let (ended, _, err) = go_within(Duration::ZERO, &delivery, "x\n", (Action::Deliver, Forwarding::Collect));
+    assert_eq!((ended.exit, err.as_str()), (111, "Timeout on maildir delivery. (#4.3.0)\n"));
+    assert_eq!((home.new_count(), fs::read_dir(home.path().join("Maildir/tmp")).unwrap().count()), (0, 0));
+    assert_eq!(go(&delivery, "x\n", Action::Deliver, Forwarding::Collect).0.exit, 0);
+    assert_eq!(home.new_count(), 1);
 }
 
 #[test]

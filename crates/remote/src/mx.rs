@@ -30,7 +30,7 @@ pub(crate) async fn resolve(dns: &dyn Dns, route: &Route, own: OwnAddresses<'_>)
     match route {
         Route::Relay { relay, .. } => match parse_literal(relay).or_else(|| relay.parse().ok()) {
             Some(ip) => Ok(vec![Target { ip, host: relay.as_str().into(), preference: 0 }]),
-            None => by_address(dns, relay).await,
+            None => by_address(dns, relay).await.map_err(|_| report::no_relay(relay)),
         },
         Route::Literal(ip) => better_than_us(vec![Target { ip: *ip, host: ip.to_string().into(), preference: 0 }], own, None),
         Route::Domain(name) => by_mx(dns, name, own).await,

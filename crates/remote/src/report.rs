@@ -23,7 +23,16 @@ pub(crate) fn internal(text: &str) -> DeliveryOutcome {
 
 /// DNS gave no answer: never a reason to bounce.
 pub(crate) fn no_answer_from_dns() -> DeliveryOutcome {
-    deferred(TempStatus::LOOKUP, "Sorry, I couldn't find any host by that name. (#4.1.2)\n")
+    deferred(TempStatus::LOOKUP, "Sorry, I couldn't find any host by that name. (#4.4.3)\n")
+}
+
+/// The host that control/smtproutes or control/links names has no address. Whatever DNS says: the mistake is ours, and no reason to bounce.
+pub(crate) fn no_relay(name: &str) -> DeliveryOutcome {
+    let name = printable(name.as_bytes());
+    deferred(
+        TempStatus::LOOKUP,
+        &format!("Sorry, I couldn't find the address of {name}, the host that this mail has to go through. (#4.4.3)\n"),
+    )
 }
 
 /// The name does not exist, or has no address.

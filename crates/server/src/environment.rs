@@ -38,6 +38,13 @@ pub(crate) fn look(config: &Config) -> Findings {
             found.errors.push(format!("server.toml: [[tls]] {}: {e}", identity.host));
         }
     }
+    for account in &config.server.fetch {
+        for (key, file) in account.files() {
+            if let Err(e) = std::fs::File::open(file) {
+                found.errors.push(format!("server.toml: [[fetch]] {}: {key}: {}: {e}", account.name, file.display()));
+            }
+        }
+    }
     folders(config, &mut found);
     assignments(config, &mut found);
     listeners(config, &mut found);

@@ -23,6 +23,9 @@ pub(crate) const NAME: &str = "qmail-send";
 pub(crate) const ENV: &str = "POSTINO_QMAIL_DELIVERY";
 /// The most deliveries of one channel that qmail's spawners take at once.
 const SPAWN_MAX: usize = 120;
+/// A supervisor that was killed leaves parts that still end: so often, and after such pauses, it is looked whether they have.
+const ENDING_LOOKS: u32 = 40;
+const ENDING_PAUSE: Duration = Duration::from_millis(50);
 /// qmail-send waits for its deliveries however long they take.
 const STOP_GRACE: Duration = Duration::from_secs(86_400);
 
@@ -60,7 +63,14 @@ fn start(home: &Path) -> anyhow::Result<i32> {
     let loaded = crate::cli::load_quietly(home).ok().filter(|_| control.join("me").is_file() || control.join("locals").is_file());
     let mut loaded = loaded.context("unable to read controls")?;
     adapt(&mut loaded.config);
-    if Client::connect(home).is_ok_and(|client| client.is_some()) {
+    let running = || Client::connect(home).is_ok_and(|client| client.is_some());
+    for _ in 0..ENDING_LOOKS {
+        if !running() {
+            break;
+        }
+        std::thread::sleep(ENDING_PAUSE);
+    }
+    if running() {
         anyhow::bail!("qmail-send is already running");
     }
     crate::cli::raise_limits();

@@ -30,7 +30,7 @@ fn work(world: &World, options: &Options) -> Result<i32, Complaint> {
     if admin.catch_all(&domain.name)? == Some(CatchAll::Forward(real.clone())) {
         return Err(Complaint::numbered(number::CATCH_ALL));
     }
-    let _ = admin.remove_any_user(&real)?;
+    let _ = admin.remove_account(&real)?;
     onchange::tell(&world.config.vpopmail_home, "del_user", &[&real]);
     Ok(0)
 }

@@ -5,6 +5,7 @@ use super::environment::Environment;
 use super::message;
 use super::options::{Choice, Options, Which};
 use crate::fatal::{self, Fatal};
+use crate::getopt::{Getopt, Opt};
 use postino_types::exit;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -13,10 +14,10 @@ use std::path::Path;
 use std::process::Command;
 
 const USAGE: &str = "sendmail [ -t ] [ -fsender ] [ -Fname ] [ -bp ] [ -bs ] [ arg ... ]";
-/// Options with a value that mean nothing here.
-const WITH_VALUE: &[u8] = b"eopBNORVXhC";
-/// Options without one that mean nothing here.
-const ALONE: &[u8] = b"vimxEJnUGs";
+/// Options with a value; but for the first four they mean nothing here.
+const WITH_VALUE: &[u8] = b"frFbeopBNORVXhC";
+/// Options without one; but for the first they mean nothing here.
+const ALONE: &[u8] = b"tvimxEJnUGs";
 /// What a session on standard input and output says of its client, unless somebody said it before.
 const SESSION: &[(&str, &str)] = &[
     ("RELAYCLIENT", ""),
@@ -74,39 +75,19 @@ pub(crate) fn newaliases() -> Result<(), Fatal> {
 
 fn parse(args: &[OsString]) -> Result<Wanted, Fatal> {
     let mut wanted = Wanted::default();
-    let mut args = args.iter().map(|arg| arg.as_bytes());
-    while let Some(arg) = args.next() {
-        match arg.strip_prefix(b"-") {
-            Some(b"-") => break,
-            Some(letters) if !letters.is_empty() => options(&mut wanted, letters, &mut args)?,
-            _ => wanted.recipients.push(arg.to_vec()),
+    let mut options = Getopt::new(args, ALONE, WITH_VALUE);
+    for option in options.by_ref() {
+        match option {
+            Opt::Plain(b't') => wanted.from_header = true,
+            Opt::With(b'f' | b'r', value) => wanted.sender = Some(value.as_bytes().to_vec()),
+            Opt::With(b'F', value) => wanted.name = Some(value.as_bytes().to_vec()),
+            Opt::With(b'b', value) => wanted.mode = mode(value.as_bytes())?,
+            Opt::Plain(_) | Opt::With(..) => {}
+            Opt::Bad => return Err(Fatal::usage(USAGE)),
         }
     }
-    wanted.recipients.extend(args.map(<[u8]>::to_vec));
+    wanted.recipients = options.rest().iter().map(|word| word.as_bytes().to_vec()).collect();
     Ok(wanted)
-}
-
-fn options<'a>(wanted: &mut Wanted, letters: &'a [u8], args: &mut impl Iterator<Item = &'a [u8]>) -> Result<(), Fatal> {
-    for (i, letter) in letters.iter().enumerate() {
-        if ALONE.contains(letter) {
-            continue;
-        }
-        if *letter == b't' {
-            wanted.from_header = true;
-            continue;
-        }
-        let rest = letters.get(i + 1..).unwrap_or_default();
-        let value = if rest.is_empty() { args.next().ok_or_else(|| Fatal::usage(USAGE))? } else { rest };
-        match letter {
-            b'f' | b'r' => wanted.sender = Some(value.to_vec()),
-            b'F' => wanted.name = Some(value.to_vec()),
-            b'b' => wanted.mode = mode(value)?,
-            other if WITH_VALUE.contains(other) => {}
-            _ => return Err(Fatal::usage(USAGE)),
-        }
-        return Ok(());
-    }
-    Ok(())
 }
 
 fn mode(value: &[u8]) -> Result<Mode, Fatal> {

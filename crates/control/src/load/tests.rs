@@ -283,3 +283,16 @@ fn rules_of_other_places() {
     assert!(denied(&loaded.config.tcprules));
     assert_eq!(loaded.values["tcp.smtp"].text, "1 rules");
 }
+
+#[test]
+fn what_a_newcomer_may_write() {
+    let loaded = good(&[("rbl", "  # ours\n  bl.test 553\n"), ("tcp.smtp", "127.:allow\n\n# x\n10.1.2.3 deny\n")], "");
+    assert_eq!(loaded.config.rbl.len(), 1);
+    assert!(told(&loaded.warnings).contains("control/tcp.smtp:4: has no colon"), "{}", told(&loaded.warnings));
+    let toml = "[[fetch]]\nname = \"isp\"\nserver = \"pop.test\"\nprotocol = \"pop3\"\nuser = \"joe\"\nto = \"joe@h.test\"\n\
+                password_file = \"control/isp.password\"\nca_file = \"control/isp.pem\"\n";
+    let mut raw = raw(&[], toml);
+    raw.unknown_files = ["isp.password", "isp.pem", "isp.old"].map(str::to_owned).into();
+    let notes = told(&resolve(&raw).unwrap().notes);
+    assert!(notes.contains("isp.old") && !notes.contains("isp.password") && !notes.contains("isp.pem"), "{notes}");
+}

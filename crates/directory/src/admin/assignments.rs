@@ -40,6 +40,11 @@ impl Assignments {
         self.lines.iter().filter_map(domain_of).find(|domain| domain.name == name)
     }
 
+    /// Names of alias domains of `real`.
+    pub(super) fn aliases_of(&self, real: &str) -> Vec<String> {
+        self.domains().into_iter().filter(|d| d.alias_of.as_deref() == Some(real)).map(|d| d.name).collect()
+    }
+
     /// Puts an entry before the first that is greater.
     pub(super) fn insert(&mut self, domain: &DomainEntry) {
         let real = domain.alias_of.as_ref().unwrap_or(&domain.name);

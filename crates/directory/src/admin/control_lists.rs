@@ -24,9 +24,13 @@ fn entries(text: &[u8]) -> Vec<Vec<u8>> {
     classic::list(text).map(|(_, line)| line.to_ascii_lowercase()).collect()
 }
 
-/// The text with one more line, in order, as vpopmail keeps these files.
-fn with_line(text: &[u8], line: &str) -> Vec<u8> {
-    edit::add_sorted_line(text, line.as_bytes()).bytes
+/// The text with one more line, in order, as vpopmail keeps these files; one that is out of order is sorted whole, and noted.
+fn with_line(journal: &mut Journal, path: &Path, text: &[u8], line: &str) -> Vec<u8> {
+    let edited = edit::add_sorted_line(text, line.as_bytes());
+    if edited.was_out_of_order {
+        journal.sorted.push(path.to_path_buf());
+    }
+    edited.bytes
 }
 
 /// The text without the lines of which `is_it` is true (asked with the lower-case entry).
@@ -50,7 +54,8 @@ impl Admin {
         let text = read(&path)?.unwrap_or_default();
         let key = format!("{domain}:");
         let clean = without(&text, |line| line.starts_with(key.as_bytes()));
-        journal.replace_list(&path, &with_line(&clean, &format!("{domain}:{domain}")))?;
+        let text = with_line(journal, &path, &clean, &format!("{domain}:{domain}"));
+        journal.replace_list(&path, &text)?;
         self.unlist_local(journal, domain)?;
         self.accept(journal, domain)
     }
@@ -78,9 +83,11 @@ impl Admin {
             return Ok(());
         }
         if listed.len() < RCPTHOSTS_LINES_MAX {
-            return journal.replace_list(&path, &with_line(&text, domain));
+            let text = with_line(journal, &path, &text, domain);
+            return journal.replace_list(&path, &text);
         }
-        self.write_more(journal, &with_line(&more.unwrap_or_default(), domain))
+        let more = with_line(journal, &more_path, &more.unwrap_or_default(), domain);
+        self.write_more(journal, &more)
     }
 
     /// What is accepted while rcpthosts is missing: the file must not take it away when it is made.
@@ -137,8 +144,12 @@ mod tests {
 
     #[test]
     fn lines_come_in_order_and_leave_the_others_alone() {
-        assert_eq!(with_line(b"", "b.it"), b"b.it\n");
-        assert_eq!(with_line(b"# mine\na.it\n\nc.it", "b.it"), b"# mine\na.it\n\nb.it\nc.it\n");
+        let mut journal = Journal::default();
+        let mut with = |text: &[u8]| with_line(&mut journal, Path::new("rcpthosts"), text, "b.it");
+        assert_eq!(with(b""), b"b.it\n");
+        assert_eq!(with(b"# mine\na.it\n\nc.it"), b"# mine\na.it\n\nb.it\nc.it\n");
+        assert_eq!(with(b"c.it\na.it\n"), b"a.it\nb.it\nc.it\n");
+        assert_eq!(journal.commit(), [Path::new("rcpthosts")]);
         assert_eq!(without(b"# b.it\nA.it\nB.IT \nb.it.x\n", |line| line == b"b.it"), b"# b.it\nA.it\nb.it.x\n");
         assert_eq!(without(b"", |_| true), b"");
     }

@@ -23,6 +23,8 @@ enum Undo {
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     undo: Vec<Undo>,
+    /// Files that were out of order and have been sorted whole.
+    pub(super) sorted: Vec<PathBuf>,
 }
 
 impl Journal {
@@ -72,9 +74,10 @@ impl Journal {
         sync_parent(to)
     }
 
-    /// The change stands.
-    pub(crate) fn commit(mut self) {
+    /// The change stands; gives the files that were sorted.
+    pub(crate) fn commit(mut self) -> Vec<PathBuf> {
         self.undo.clear();
+        std::mem::take(&mut self.sorted)
     }
 }
 
@@ -109,7 +112,7 @@ fn ignore_absent(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn sync_parent(path: &Path) -> Result<(), AdminError> {
+pub(super) fn sync_parent(path: &Path) -> Result<(), AdminError> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     postino_disk::sync_dir(parent).map_err(AdminError::io(parent))
 }
@@ -146,4 +149,34 @@ pub(crate) fn lock_within(path: &Path, owner: Option<Owner>, timeout: Duration) 
     let posix = File::options().read(true).write(true).open(path).map_err(AdminError::io(path))?;
     rustix::fs::fcntl_lock(&posix, rustix::fs::FlockOperation::LockExclusive).map_err(|error| AdminError::io(path)(error.into()))?;
     Ok(Lock { _posix: posix, _flock: flock })
+}
+
+/// How often a directory's lock is asked for again.
+const DIRECTORY_LOCK_PAUSE: Duration = Duration::from_millis(2);
+
+/// flock(2) on the directory itself, which leaves no file: changes that touch more than vpasswd exclude each other by it. Held until dropped.
+pub(super) fn lock_directory(path: &Path) -> Result<File, AdminError> {
+    use rustix::fs::{FlockOperation, Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut left = LOCK_TIMEOUT;
+    loop {
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| AdminError::io(path)(error.into()))?;
+        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                let directory = File::from(directory);
+                // It may have been removed, and another made in its place, while we waited.
+                let (ours, now) =
+                    (directory.metadata().map_err(AdminError::io(path))?, std::fs::metadata(path).map_err(AdminError::io(path))?);
+                if (ours.dev(), ours.ino()) == (now.dev(), now.ino()) {
+                    return Ok(directory);
+                }
+            }
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) if !left.is_zero() => {
+                std::thread::sleep(DIRECTORY_LOCK_PAUSE);
+                left = left.saturating_sub(DIRECTORY_LOCK_PAUSE);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(AdminError::Locked(path.to_path_buf())),
+            Err(error) => return Err(AdminError::io(path)(error.into())),
+        }
+    }
 }

@@ -123,6 +123,7 @@ impl Accounts for FileAccounts {
     fn find(&self, domain: &str, name: &str) -> Result<Option<Record>, AccountsError> {
         let Some(place) = self.places.find(domain)? else { return Ok(None) };
         let directory = &place.directory;
+        let _acting = ActingAs::begin(place.owner)?;
         if let Some(found) = from_data(directory, name.as_bytes())? {
             return found.map(|rest| record(directory, name.as_bytes(), rest.strip_suffix(b"\n").unwrap_or(&rest))).transpose();
         }
@@ -132,13 +133,16 @@ impl Accounts for FileAccounts {
 
     fn page(&self, domain: &str, after: Option<&str>, count_max: usize) -> Result<Vec<Record>, AccountsError> {
         let place = self.places.get(domain)?;
+        let _acting = ActingAs::begin(place.owner)?;
         let text = read(&place.directory)?;
         let lines = text.lines_after(after.map(str::as_bytes)).take(count_max);
         lines.map(|(name, rest)| record(&place.directory, name, rest)).collect()
     }
 
     fn count(&self, domain: &str) -> Result<u64, AccountsError> {
-        let text = read(&self.places.get(domain)?.directory)?;
+        let place = self.places.get(domain)?;
+        let _acting = ActingAs::begin(place.owner)?;
+        let text = read(&place.directory)?;
         Ok(u64::try_from(text.count()).unwrap_or(u64::MAX))
     }
 

@@ -61,8 +61,14 @@ fn put(place: &DomainPlace, name: &str, text: Option<&str>, mode: u32) -> Result
 }
 
 /// The state in this file.
-pub(super) fn hash_state_in(path: &Path) -> Result<Option<HashState>, AccountsError> {
+pub(crate) fn hash_state_in(path: &Path) -> Result<Option<HashState>, AccountsError> {
     read_if_there(path)?.map(|text| HashState::parse(&text).ok_or_else(|| damaged(path))).transpose()
+}
+
+/// Writes the state into the `.dir-control` of this directory, or removes it.
+pub(crate) fn put_hash_state(directory: &Path, owner: Owner, state: Option<&HashState>) -> Result<(), AccountsError> {
+    let place = DomainPlace { real: String::new(), directory: directory.to_path_buf(), owner };
+    put(&place, ".dir-control", state.map(HashState::print).as_deref(), 0o600)
 }
 
 /// Lines `IP DOMAIN`.

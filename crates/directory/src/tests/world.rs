@@ -53,6 +53,9 @@ pub(crate) fn admin(home: &Path) -> Admin {
         owner: owner(),
         new_hash: NewHash::Sha512Crypt { rounds: 1000 },
         clear: ClearPassword::LeaveOut,
+        hashing: crate::admin::Hashing::Continue,
+        actor: crate::admin::Actor::System,
+        default_quota: String::new(),
     })
 }
 

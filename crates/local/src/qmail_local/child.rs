@@ -3,6 +3,7 @@
 //! (`types::spawn_frame`): three inherited descriptors are all it has.
 
 use super::historical::{delivery, standard_files};
+use super::maildir::MAILDIR_TIME;
 use super::{Action, Forwarding, Surroundings, run};
 use postino_ports::spawn::Once;
 use postino_types::{exit, spawn_frame};
@@ -47,6 +48,7 @@ pub fn main(args: &[OsString]) -> i32 {
         action: Action::Deliver,
         forwarding: Forwarding::Collect,
         lock_wait: Duration::from_secs(30),
+        maildir_time: MAILDIR_TIME,
         program_file_bytes: orders.file_bytes,
         once: Once::from_word(once.to_str().unwrap_or_default()),
     };

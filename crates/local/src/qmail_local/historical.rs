@@ -1,6 +1,7 @@
 //! `qmail-local` under its own name: the command line of qmail-local(8), message on standard input, reports on standard output and error,
 //! forwards through qmail-queue. Called by the compatibility binary; limits and user are those of its caller.
 
+use super::maildir::MAILDIR_TIME;
 use super::{Action, Delivery, Forwarding, QueueProgram, Surroundings, run};
 use postino_ports::spawn::Once;
 use postino_types::exit;
@@ -28,6 +29,7 @@ pub fn main(args: &[OsString], home: &Path) -> i32 {
         action,
         forwarding: Forwarding::Inject(QueueProgram { program, directory: home.to_path_buf() }),
         lock_wait: Duration::from_secs(30),
+        maildir_time: MAILDIR_TIME,
         program_file_bytes: 0,
         once: Once::None,
     };

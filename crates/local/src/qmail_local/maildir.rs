@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 /// Longest delivery; qmail's alarm.
-const TIMEOUT: Duration = Duration::from_secs(86_400);
+pub(super) const MAILDIR_TIME: Duration = Duration::from_secs(86_400);
 /// Names tried: only a leftover of a process with our number in the same second is ever in the way.
 const NAMES_TRIED_MAX: u64 = 100;
 
@@ -24,7 +24,7 @@ pub(super) fn deliver(run: &Run<'_>, path: &[u8], number: u64) -> Result<(), Sto
     }
     let temporary = || Stop::soft("Temporary error on maildir delivery. (#4.3.0)");
     let disk = RealDisk::new();
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + run.around.maildir_time;
     for attempt in 0..NAMES_TRIED_MAX {
         let (name, earlier) = name(&run.around.once, number.saturating_sub(1) + attempt);
         let target = MaildirFile { maildir: &maildir, name: &name, earlier };

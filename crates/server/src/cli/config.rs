@@ -5,13 +5,13 @@ use crate::control_socket::Client;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use postino_control::show::{self, Row};
-use postino_control::table::{self, Reload, Setting};
+use postino_control::table::{self, Home, Reload, Setting};
 use serde_json::{Value, json};
 use std::path::Path;
 
 #[derive(Subcommand)]
 #[command(
-    after_help = "Examples:\n  postino config list\n  postino config get queuelifetime\n  postino config set concurrencyremote 50\n  postino config set limits.message_bytes_max 26214400\n  postino config unset concurrencyremote\n  postino config doc smtproutes\n  postino config doc limits"
+    after_help = "Examples:\n  postino config list\n  postino config get queuelifetime\n  postino config set concurrencyremote 50\n  postino config set limits.message_bytes_max 26214400\n  postino config unset concurrencyremote\n  postino config doc smtproutes\n  postino config doc limits\n  postino config doc"
 )]
 pub(crate) enum ConfigCommand {
     /// Every setting: value, where it comes from, when a change counts
@@ -40,10 +40,10 @@ pub(crate) enum ConfigCommand {
         /// Name
         name: String,
     },
-    /// Explain a setting, or all of a table (listen, limits, remote, programs, log)
+    /// Explain a setting, or all keys of a table of server.toml; without a name, list the tables
     Doc {
-        /// Name
-        name: String,
+        /// Name of a setting or of a table
+        name: Option<String>,
     },
 }
 
@@ -68,20 +68,34 @@ pub(crate) fn run(place: &Place, command: ConfigCommand) -> anyhow::Result<i32> 
             let new = postino_control::edit::unset(setting, old.as_deref())?;
             write(&home, setting, new.as_deref())?;
         }
-        ConfigCommand::Doc { name } => doc(&name)?,
+        ConfigCommand::Doc { name: Some(name) } => doc(&name)?,
+        ConfigCommand::Doc { name: None } => tables(),
     }
     Ok(0)
 }
 
-/// One setting, or every key of a table of server.toml.
+/// One setting, or every key of a table of server.toml, or both: `rbl` is a file and a table.
 fn doc(name: &str) -> anyhow::Result<()> {
     let of_table = |s: &&Setting| s.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-    let keys: Vec<&Setting> = table::settings().filter(of_table).collect();
-    let settings = if table::find(name).is_some() || keys.is_empty() { vec![find(name)?] } else { keys };
-    for setting in settings {
+    let settings: Vec<&Setting> = table::find(name).into_iter().chain(table::settings().filter(of_table)).collect();
+    for setting in if settings.is_empty() { vec![find(name)?] } else { settings } {
         say(show::doc(setting).trim_end());
     }
     Ok(())
+}
+
+/// The tables of server.toml with their keys.
+fn tables() {
+    let mut tables: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (table, key) in table::settings().filter(|s| s.home == Home::Toml).filter_map(|s| s.name.split_once('.')) {
+        match tables.iter_mut().find(|(known, _)| *known == table) {
+            Some((_, keys)) => keys.push(key),
+            None => tables.push((table, vec![key])),
+        }
+    }
+    for (table, keys) in tables {
+        say(&format!("{table}: {}", keys.join(" ")));
+    }
 }
 
 fn find(name: &str) -> anyhow::Result<&'static Setting> {
@@ -134,7 +148,7 @@ fn write(home: &Path, setting: &Setting, content: Option<&[u8]>) -> anyhow::Resu
         say(&format!("{} counts after a restart", setting.name));
         return Ok(());
     }
-    tell_server(home)
+    tell_server(home).with_context(|| format!("{} is written, but it does not count yet", path.display()))
 }
 
 /// A running server rereads; none running is fine.

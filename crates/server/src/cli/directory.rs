@@ -23,7 +23,7 @@ pub(crate) struct PasswordArgs {
 
 #[derive(Subcommand)]
 #[command(
-    after_help = "Examples:\n  postino domain add example.org\n  postino domain alias example.org example.net\n  postino domain catch-all example.org postmaster@example.org\n  postino domain list --json\n  postino domain remove example.org"
+    after_help = "Examples:\n  postino domain add example.org\n  postino domain alias example.org example.net\n  postino domain catch-all example.org postmaster@example.org\n  postino domain list --json\n  postino domain show example.org\n  postino domain remove example.org"
 )]
 pub(crate) enum DomainCommand {
     /// Add a domain with its postmaster and abuse alias
@@ -68,18 +68,18 @@ pub(crate) enum DomainCommand {
         /// Its new name
         alias: String,
     },
-    /// Say what becomes of mail for names that nobody has: bounce, delete, an address, or a folder
+    /// Say what becomes of mail for names that nobody has: bounce, delete, an address, an account's name, or a folder
     CatchAll {
         /// Name
         domain: String,
-        /// bounce, delete, user@domain, or /folder
+        /// bounce, delete, user@domain, the name of an account, or /folder
         action: String,
     },
 }
 
 #[derive(Subcommand)]
 #[command(
-    after_help = "Examples:\n  postino user add pippo@example.org\n  postino user add pippo@example.org --password-file -\n  postino user add --batch accounts.txt\n  postino user password pippo@example.org\n  postino user quota pippo@example.org 50M,1000C\n  postino user list example.org --json\n  postino user remove pippo@example.org --yes"
+    after_help = "Examples:\n  postino user add pippo@example.org\n  postino user add pippo@example.org --password-file -\n  postino user add --batch accounts.txt\n  postino user password pippo@example.org\n  postino user quota pippo@example.org 50M,1000C\n  postino user list example.org --json\n  postino user show pippo@example.org\n  postino user remove pippo@example.org --yes"
 )]
 pub(crate) enum UserCommand {
     /// Add a mailbox
@@ -224,6 +224,7 @@ pub(crate) fn domain(place: &Place, command: DomainCommand) -> anyhow::Result<i3
                 "bounce" => CatchAll::Bounce,
                 "delete" => CatchAll::Delete,
                 path if path.starts_with('/') => CatchAll::Directory(path.into()),
+                name if !name.contains('@') => CatchAll::Account(name.to_owned()),
                 address => CatchAll::Forward(address.to_owned()),
             };
             done(place, admin.set_catch_all(&domain, &action)?)?;
@@ -239,6 +240,7 @@ fn show_domain(admin: &Admin, domain: &str, json: bool) -> anyhow::Result<()> {
         Some(CatchAll::Bounce) => "bounce".to_owned(),
         Some(CatchAll::Delete) => "delete".to_owned(),
         Some(CatchAll::Forward(address)) => address,
+        Some(CatchAll::Account(name)) => name,
         Some(CatchAll::Directory(path)) => path.display().to_string(),
         None => "its .qmail-default".to_owned(),
     };

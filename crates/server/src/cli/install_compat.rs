@@ -164,7 +164,7 @@ fn install(site: &mut Site, record: &mut Record, args: &InstallCompatArgs) -> an
     let accounts = Accounts::make(site, &args.uid, &args.gid)?;
     let owner = folders::make(site, &accounts)?;
     Programs { site, record, sources: &sources, accounts: &accounts, queue_group: owner.map(|(_, gid)| gid) }.place()?;
-    samples::place(site)?;
+    samples::place(site, record)?;
     sendmail::place(site, record, args.sendmail)
 }
 

@@ -18,7 +18,7 @@ mod vpopmail;
 
 pub(crate) use serve::raise_limits;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::path::PathBuf;
 
 #[derive(Parser)]
@@ -123,7 +123,7 @@ enum Command {
 
 /// Parses, runs, reports; returns the exit code.
 pub(crate) fn run() -> i32 {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&with_examples(Cli::command()).get_matches()).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         Command::Demo(args) => demo::run(&cli.place, &args),
         Command::Setup(args) => setup::run(&cli.place, &args),
@@ -156,6 +156,24 @@ pub(crate) fn run() -> i32 {
             1
         }
     }
+}
+
+/// Gives each command of a group those of the group's examples that show it.
+fn with_examples(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(|group| {
+        let name = group.get_name().to_owned();
+        let examples = group.get_after_help().map(ToString::to_string).unwrap_or_default();
+        group.mut_subcommands(|leaf| {
+            let beginning = format!("postino {name} {}", leaf.get_name());
+            let shows =
+                |line: &&str| line.trim_start().strip_prefix(&beginning).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+            let lines: Vec<&str> = examples.lines().filter(shows).collect();
+            if lines.is_empty() || leaf.get_after_help().is_some() {
+                return leaf;
+            }
+            leaf.after_help(format!("Examples:\n{}", lines.join("\n")))
+        })
+    })
 }
 
 /// Loads the configuration or says, file by file, what is wrong. Warnings go to standard error.
@@ -204,4 +222,24 @@ pub(crate) fn print_json(value: &serde_json::Value) {
 pub(crate) fn say(line: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_shows_an_example() {
+        fn lacking(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+            let visible: Vec<_> = command.get_subcommands().filter(|sub| !sub.is_hide_set()).collect();
+            let programs = ["sendmail", "qmail-inject", "qmail-queue"]; // their words are the historical programs' own
+            if visible.is_empty() && !command.get_after_help().is_some_and(|help| help.to_string().contains("Examples:\n")) {
+                found.extend(Some(path.to_owned()).filter(|_| !programs.contains(&command.get_name())));
+            }
+            visible.iter().for_each(|sub| lacking(sub, &format!("{path} {}", sub.get_name()), found));
+        }
+        let mut found = Vec::new();
+        lacking(&with_examples(Cli::command()), "postino", &mut found);
+        assert!(found.is_empty(), "no example in the help of {found:?}; its group's after_help has the place for it");
+    }
 }

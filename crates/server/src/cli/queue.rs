@@ -11,7 +11,7 @@ use std::io::Write as _;
 
 #[derive(Subcommand)]
 #[command(
-    after_help = "Examples:\n  postino queue list\n  postino queue show 42\n  postino queue show 42 --raw > message\n  postino queue retry --all\n  postino queue remove 42 43\n  postino queue remove --all --yes"
+    after_help = "Examples:\n  postino queue list\n  postino queue show 42\n  postino queue show 42 --raw > message\n  postino queue retry --all\n  postino queue hold 42\n  postino queue release 42\n  postino queue stat --json\n  postino queue stat --empty && echo idle\n  postino queue remove 42 43\n  postino queue remove --all --yes"
 )]
 pub(crate) enum QueueCommand {
     /// List waiting messages

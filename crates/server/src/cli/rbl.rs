@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  postino rbl 192.0.2.99\n  postino rbl 2001:db8::99 --json\n  postino rbl spammer.example\n\nExit codes: 0 such a client may write here, 1 it is refused or the question failed."
+    after_help = "Examples:\n  postino rbl 192.0.2.99\n  postino rbl 2001:db8::99 --json\n  postino rbl spammer.example\n\nExit codes: 0 such a client may write here, 1 it is refused, 111 the question failed."
 )]
 pub(crate) struct RblArgs {
     /// A client's address, or a domain: then the lists of senders and of HELO names are asked
@@ -26,8 +26,15 @@ pub(crate) struct RblArgs {
     json: bool,
 }
 
-/// Asks and reports.
+/// Asks and reports. A script must be able to tell a refusal from a question that could not be asked.
 pub(crate) fn run(place: &Place, args: &RblArgs) -> anyhow::Result<i32> {
+    asked(place, args).or_else(|error| {
+        eprintln!("postino: {}", super::told(&error));
+        Ok(postino_types::exit::SOFT)
+    })
+}
+
+fn asked(place: &Place, args: &RblArgs) -> anyhow::Result<i32> {
     let config = super::load(&place.home())?;
     if config.rbl.is_empty() {
         bail!("{} names no list", config.home.join("control/rbl").display());

@@ -78,6 +78,8 @@ is "$(readlink /usr/sbin/sendmail)" /var/qmail/bin/sendmail
 cmp /usr/sbin/sendmail /usr/bin/true
 is "$(cat qmail-smtpd)" "#!/bin/sh"
 for f in /usr/local/bin/tcpserver /bin/checkpassword qmail-send qmail-queue-real forward; do [ ! -e $f ] || fail "$f is still there"; done
+for f in man boot queue/lock/tcpto; do [ ! -e /var/qmail/$f ] || fail "$f is still there"; done
+is "$(tail -n 1 /var/qmail/rc)" "# mine"
 [ -d /var/qmail/control ] && [ -d /var/qmail/queue ] || fail "mail or settings were taken away"
 
 row 3.2 "a machine with qmail's own programs is not taken over by halves"

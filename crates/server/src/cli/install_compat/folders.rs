@@ -105,6 +105,44 @@ fn table_of_timeouts(site: &mut Site, accounts: &Accounts, worker: Option<u32>) 
     Ok(())
 }
 
+/// What holds nothing any more: the table of timeouts while it is empty, and folders without a file. Whatever may hold mail, accounts or settings stays.
+pub(super) fn remove(site: &mut Site) -> anyhow::Result<()> {
+    if site.dry {
+        return Ok(());
+    }
+    let home = site.path(&site.home);
+    if remove_table(&home.join("queue/lock"))? {
+        site.step(Action::Removed, site.home.join("queue/lock/tcpto").display().to_string(), "");
+    }
+    let sections = std::fs::read_dir(home.join("man")).into_iter().flatten().flatten().map(|entry| entry.path());
+    for folder in sections.chain(["man", "boot", "doc", "bin"].map(|name| home.join(name))) {
+        // One that is not empty, or a link, stays.
+        drop(std::fs::remove_dir(folder));
+    }
+    Ok(())
+}
+
+/// As [`table`], by a descriptor. False: there is none, or hosts stand in it.
+fn remove_table(folder: &Path) -> anyhow::Result<bool> {
+    use rustix::fs::{AtFlags, Mode, OFlags};
+    let act = || -> std::io::Result<bool> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let folder = rustix::fs::open(folder, flags | OFlags::DIRECTORY, Mode::empty())?;
+        let mut bytes = Vec::new();
+        let table = File::from(rustix::fs::openat(&folder, "tcpto", flags, Mode::empty())?);
+        std::io::Read::read_to_end(&mut std::io::Read::take(table, 2 * TCPTO_BYTES as u64), &mut bytes)?;
+        if bytes != [0; TCPTO_BYTES] {
+            return Ok(false);
+        }
+        rustix::fs::unlinkat(&folder, "tcpto", AtFlags::empty())?;
+        Ok(true)
+    };
+    match act() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        result => result.with_context(|| format!("cannot remove tcpto in {}", folder.display())),
+    }
+}
+
 /// By a descriptor of the folder: its place is the worker's, who must not lead root's hands elsewhere by a link. False: there is one.
 fn table(folder: &Path, owner: Option<(u32, u32)>, user: Option<(u32, u32)>) -> anyhow::Result<bool> {
     use rustix::fs::{Mode, OFlags};
@@ -144,5 +182,8 @@ mod tests {
         assert!(table(&lock, None, None).is_err() && !real.join("tcpto").try_exists().unwrap());
         assert!(table(&real, None, None).unwrap() && !table(&real, None, None).unwrap());
         assert_eq!(std::fs::read(real.join("tcpto")).unwrap(), [0; TCPTO_BYTES]);
+        assert!(remove_table(&lock).is_err() && remove_table(&real).unwrap() && !remove_table(&real).unwrap());
+        std::fs::write(real.join("tcpto"), [1; TCPTO_BYTES]).unwrap();
+        assert!(!remove_table(&real).unwrap());
     }
 }

@@ -275,7 +275,7 @@ pub(super) fn remove(site: &mut Site, record: &mut Record) -> anyhow::Result<()>
         }
         site.step(Action::Removed, text, if entry.saved.is_some() || entry.diverted { "the file from before is back" } else { "" });
     }
-    Ok(())
+    super::folders::remove(site)
 }
 
 fn put_back(site: &Site, inside: &Path, entry: &super::record::Entry) -> anyhow::Result<()> {

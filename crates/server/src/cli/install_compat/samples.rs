@@ -1,5 +1,6 @@
 //! `boot/` with its sample start scripts, `rc`, and the manual pages. Called by the installation; `rc` and a script that exist are never written again.
 
+use super::record::Record;
 use super::{Action, Site};
 use anyhow::Context;
 use std::path::Path;
@@ -37,23 +38,23 @@ const PAGES: [(&str, &str); 18] = pages![
     "tcpserver.1",
 ];
 
-/// Writes what is missing.
-pub(super) fn place(site: &mut Site) -> anyhow::Result<()> {
+/// Writes what is missing, and notes what was written.
+pub(super) fn place(site: &mut Site, record: &mut Record) -> anyhow::Result<()> {
     let home = site.home.clone();
     for (name, start) in BOOT {
         let text = script(&format!("Mail without a .qmail file: {name}."), start);
-        if_missing(site, &home.join("boot").join(name), &text, 0o755)?;
+        if_missing(site, record, &home.join("boot").join(name), &text)?;
     }
     let delivery = std::fs::read_to_string(site.path(&home.join("control/defaultdelivery"))).unwrap_or_default();
     let delivery = if delivery.trim().is_empty() || delivery.contains('\'') { "./Maildir/" } else { delivery.trim() };
     let text = script("Starts the queue engine; boot/ has others to choose from.", &format!("qmail-start '{delivery}' splogger qmail"));
-    if_missing(site, &home.join("rc"), &text, 0o755)?;
+    if_missing(site, record, &home.join("rc"), &text)?;
     for (name, text) in PAGES {
         let section = name.rsplit('.').next().unwrap_or_default();
         let folder = home.join("man").join(format!("man{section}"));
-        page(site, &folder.join(name), text)?;
+        page(site, record, &folder.join(name), text)?;
         for other in names(text).filter(|other| format!("{other}.{section}") != name) {
-            page(site, &folder.join(format!("{other}.{section}")), &format!(".so man{section}/{name}\n"))?;
+            page(site, record, &folder.join(format!("{other}.{section}")), &format!(".so man{section}/{name}\n"))?;
         }
     }
     Ok(())
@@ -63,7 +64,7 @@ fn script(about: &str, start: &str) -> String {
     format!("#!/bin/sh\n# {about} The log goes to syslog.\nexec env - PATH=\"/var/qmail/bin:$PATH\" \\\n{start}\n")
 }
 
-fn if_missing(site: &mut Site, inside: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
+fn if_missing(site: &mut Site, record: &mut Record, inside: &Path, text: &str) -> anyhow::Result<()> {
     let path = site.path(inside);
     if std::fs::symlink_metadata(&path).is_ok() {
         site.step(Action::Kept, inside.display().to_string(), "");
@@ -71,20 +72,25 @@ fn if_missing(site: &mut Site, inside: &Path, text: &str, mode: u32) -> anyhow::
     }
     site.folder_of(inside)?;
     if !site.dry {
-        postino_disk::replace_file(&path, text.as_bytes(), mode).with_context(|| format!("cannot write {}", path.display()))?;
+        postino_disk::replace_file(&path, text.as_bytes(), 0o755).with_context(|| format!("cannot write {}", path.display()))?;
+        record.note(inside, &std::fs::symlink_metadata(&path)?, None);
     }
     site.step(Action::Made, inside.display().to_string(), "");
     Ok(())
 }
 
 /// Pages are not somebody's work: ours follow the program's version. One step for all would hide a full disk's first victim, one each is too many lines.
-fn page(site: &Site, inside: &Path, text: &str) -> anyhow::Result<()> {
+fn page(site: &Site, record: &mut Record, inside: &Path, text: &str) -> anyhow::Result<()> {
     let path = site.path(inside);
     site.folder_of(inside)?;
-    if site.dry || std::fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
+    if site.dry {
         return Ok(());
     }
-    postino_disk::replace_file(&path, text.as_bytes(), 0o644).with_context(|| format!("cannot write {}", path.display()))
+    if std::fs::read(&path).map_or(true, |old| old != text.as_bytes()) {
+        postino_disk::replace_file(&path, text.as_bytes(), 0o644).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    record.note(inside, &std::fs::symlink_metadata(&path)?, None);
+    Ok(())
 }
 
 /// The names of programs that a page describes.
