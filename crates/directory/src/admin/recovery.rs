@@ -28,11 +28,10 @@ impl Admin {
             return Ok(found);
         }
         let left = intent::left_in(&self.settings.home.join("users"))?.is_some();
-        let lock = self.lock_domains()?;
         if left {
             found.push("users: a change of domains was not finished".to_owned());
+            drop(self.lock_domains()?);
         }
-        drop(lock);
         for entry in self.domains()?.into_iter().filter(|entry| entry.alias_of.is_none()) {
             if self.is_left_in(&entry) {
                 found.push(format!("{}: a change of its accounts was not finished", entry.name));
@@ -40,6 +39,33 @@ impl Admin {
             }
         }
         Ok(found)
+    }
+
+    /// What is wrong with domains and accounts, one line each; empty: they are whole. Only looks.
+    pub fn check(&self) -> Result<Vec<String>, AdminError> {
+        let mut problems = Vec::new();
+        if !self.settings.home.join("users/assign").try_exists().map_err(AdminError::io(&self.settings.home))? {
+            return Ok(problems);
+        }
+        for listed in self.domains()? {
+            let name = &listed.name;
+            match self.domain(name) {
+                Ok(found) if found == listed => {}
+                Ok(_) | Err(AdminError::NoDomain(_)) => {
+                    problems.push(format!("{name}: users/cdb says other than users/assign (qmail-newu makes it anew)"))
+                }
+                Err(error) => return Err(error),
+            }
+            if listed.alias_of.is_some() {
+                continue;
+            }
+            if !listed.directory.is_dir() {
+                problems.push(format!("{name}: {} is not there", listed.directory.display()));
+            } else if let Err(error) = self.keepers.accounts.count(name) {
+                problems.push(format!("{name}: {error}"));
+            }
+        }
+        Ok(problems)
     }
 
     fn is_left_in(&self, entry: &DomainEntry) -> bool {

@@ -1,5 +1,6 @@
 //! What the files look like after each change, and that a change that fails leaves them as they were.
 
+mod size;
 mod ways;
 
 use super::*;

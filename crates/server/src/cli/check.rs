@@ -1,4 +1,5 @@
-//! `postino check` (configuration and environment) and `postino check-store` (queue and bodies). Both only look, unless `--repair` is given.
+//! `postino check` (configuration and environment) and `postino check-store` (queue, bodies, domains). Both only look, unless `--repair` is given; a
+//! change of domains or accounts that died half-way is finished or undone all the same, as the next change would do.
 
 use super::{Place, print_json, say};
 use crate::environment::{self, Findings};
@@ -59,8 +60,11 @@ pub(crate) fn run(place: &Place, args: &CheckArgs) -> anyhow::Result<i32> {
 /// Checks the queue offline.
 pub(crate) fn run_store(place: &Place, args: &CheckStoreArgs) -> anyhow::Result<i32> {
     let home = place.home();
+    let (finished, wrong) = check_domains(&home)?; // with the caller's rights
     crate::home::become_queue_owner(&home)?;
-    let report = crate::compose::check_queue(&home, args.repair)?;
+    let mut report = crate::compose::check_queue(&home, args.repair)?;
+    report.repaired.extend(finished);
+    report.problems.extend(wrong);
     if args.json {
         print_json(&json!({"entries": report.entries, "body_files": report.body_files, "orphans": report.orphans,
             "problems": report.problems, "repaired": report.repaired}));
@@ -74,7 +78,14 @@ pub(crate) fn run_store(place: &Place, args: &CheckStoreArgs) -> anyhow::Result<
         eprintln!("broken: {line}");
     }
     if report.is_sound() {
-        say(&format!("the queue of {} is whole", home.display()));
+        say(&format!("the queue and the domains of {} are whole", home.display()));
     }
     Ok(i32::from(!report.is_sound()))
+}
+
+/// What a dead change left (and is now put right), and what is wrong with domains and accounts.
+fn check_domains(home: &std::path::Path) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+    let Ok(loaded) = postino_control::load(home) else { return Ok((Vec::new(), Vec::new())) }; // `postino check` says why
+    let Ok(admin) = postino_directory::admin::Admin::for_config(&loaded.config) else { return Ok((Vec::new(), Vec::new())) };
+    Ok((admin.recover()?, admin.check()?))
 }

@@ -1,10 +1,12 @@
 //! `postino domain`, `user` and `alias`: words for crate `directory`'s administration. Asks for passwords without echo; never prints one.
 
+mod limits;
+
 use super::{Place, config::tell_server, print_json, say};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use postino_control::Config;
-use postino_directory::admin::{Admin, AdminError, AliasDomains, CatchAll, Change, ClearPassword, NewUser, UserInfo};
+use postino_directory::admin::{Admin, AdminError, AliasDomains, CatchAll, Change, ClearPassword, NewDomain, NewSecret, NewUser, UserInfo};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Read as _, Write as _};
@@ -35,6 +37,18 @@ pub(crate) enum DomainCommand {
         postmaster_password: Option<String>,
         #[command(flatten)]
         password: PasswordArgs,
+        /// Lay it below this directory's `domains/` instead of the usual one
+        #[arg(long, value_name = "DIR")]
+        base: Option<PathBuf>,
+    },
+    /// Show or set what the domain's administrators may have
+    Limits(limits::LimitsArgs),
+    /// Show or set the quota of all mailboxes together (NOQUOTA, 500M, 20G, 20G,100000C)
+    Quota {
+        /// Name
+        domain: String,
+        /// Size in whole MB, and count
+        quota: Option<String>,
     },
     /// Remove a domain with all its mail
     Remove {
@@ -79,7 +93,7 @@ pub(crate) enum DomainCommand {
 
 #[derive(Subcommand)]
 #[command(
-    after_help = "Examples:\n  postino user add pippo@example.org\n  postino user add pippo@example.org --password-file -\n  postino user add --batch accounts.txt\n  postino user password pippo@example.org\n  postino user quota pippo@example.org 50M,1000C\n  postino user list example.org --json\n  postino user show pippo@example.org\n  postino user remove pippo@example.org --yes"
+    after_help = "Examples:\n  postino user add pippo@example.org\n  postino user add pippo@example.org --password-file -\n  postino user add --batch accounts.txt\n  postino user password pippo@example.org\n  postino user quota pippo@example.org 50M,1000C\n  postino user limit pippo@example.org --set no-pop,no-relay\n  postino user list example.org --json\n  postino user show pippo@example.org\n  postino user remove pippo@example.org --yes"
 )]
 pub(crate) enum UserCommand {
     /// Add a mailbox
@@ -92,7 +106,15 @@ pub(crate) enum UserCommand {
         /// Add many: lines `address password` of this file (`-`: standard input)
         #[arg(long, value_name = "FILE", conflicts_with = "address")]
         batch: Option<PathBuf>,
+        /// Quota (without: the domain's default)
+        #[arg(long, conflicts_with = "batch")]
+        quota: Option<String>,
+        /// Comment, often the person's name
+        #[arg(long, conflicts_with = "batch")]
+        comment: Option<String>,
     },
+    /// Show or set what a mailbox may not do (no-pop, no-imap, no-relay, bounce, …)
+    Limit(limits::LimitArgs),
     /// Remove a mailbox with its mail
     Remove {
         /// user@domain
@@ -173,6 +195,9 @@ fn clear(admin: Admin, args: &PasswordArgs) -> Admin {
 
 /// A running server hears of changed control files; accounts it notices by itself.
 fn done(place: &Place, change: Change) -> anyhow::Result<()> {
+    for file in &change.sorted {
+        eprintln!("note: {} was out of order and has been sorted", file.display());
+    }
     if change.reload_needed { tell_server(&place.home()) } else { Ok(()) }
 }
 
@@ -197,13 +222,15 @@ pub(crate) fn add_user_if_missing(config: &Config, address: &str, password: &str
 pub(crate) fn domain(place: &Place, command: DomainCommand) -> anyhow::Result<i32> {
     let admin = admin(place)?;
     match command {
-        DomainCommand::Add { domain, postmaster_password, password } => {
+        DomainCommand::Add { domain, postmaster_password, password, base } => {
             let secret = match postmaster_password {
                 Some(secret) => secret.into_bytes(),
                 None => new_password(&password, &format!("postmaster@{domain}"))?,
             };
-            done(place, clear(admin, &password).add_domain(&domain, &secret)?)?;
+            done(place, clear(admin, &password).add_domain_as(&NewDomain { base, ..NewDomain::new(&domain, &secret) })?)?;
         }
+        DomainCommand::Limits(args) => done(place, limits::domain(&admin, &args)?)?,
+        DomainCommand::Quota { domain, quota } => done(place, limits::quota(&admin, &domain, quota.as_deref())?)?,
         DomainCommand::Remove { domain, with_aliases, yes } => {
             confirm(yes, &format!("remove the domain {domain} with all its mail"))?;
             let aliases = if with_aliases { AliasDomains::Remove } else { AliasDomains::Keep };
@@ -235,7 +262,7 @@ pub(crate) fn domain(place: &Place, command: DomainCommand) -> anyhow::Result<i3
 
 fn show_domain(admin: &Admin, domain: &str, json: bool) -> anyhow::Result<()> {
     let entry = admin.domain(domain)?;
-    let users = admin.users(domain)?.len();
+    let users = admin.keepers().accounts.count(entry.real())?;
     let catch_all = match admin.catch_all(domain)? {
         Some(CatchAll::Bounce) => "bounce".to_owned(),
         Some(CatchAll::Delete) => "delete".to_owned(),
@@ -245,7 +272,7 @@ fn show_domain(admin: &Admin, domain: &str, json: bool) -> anyhow::Result<()> {
         None => "its .qmail-default".to_owned(),
     };
     let row = json!({"domain": entry.name, "alias_of": entry.alias_of, "directory": entry.directory, "uid": entry.uid, "gid": entry.gid,
-        "users": users, "catch_all": catch_all});
+        "users": users, "catch_all": catch_all, "alias_domains": admin.alias_domains(domain)?});
     show(&row, json);
     Ok(())
 }
@@ -255,13 +282,15 @@ pub(crate) fn user(place: &Place, command: UserCommand) -> anyhow::Result<i32> {
     let admin = admin(place)?;
     match command {
         UserCommand::Add { batch: Some(file), password, .. } => add_batch(place, &clear(admin, &password), &file)?,
-        UserCommand::Add { address, password, .. } => {
+        UserCommand::Limit(args) => done(place, limits::user(&admin, &args)?)?,
+        UserCommand::Add { address, password, quota, comment, .. } => {
             let address = address.context("an address is wanted")?;
             // Before anything is asked for.
-            let (_, domain) = address.rsplit_once('@').with_context(|| format!("{address}: an address is user@domain"))?;
+            let (name, domain) = address.rsplit_once('@').with_context(|| format!("{address}: an address is user@domain"))?;
             admin.domain(domain)?;
             let secret = new_password(&password, &address)?;
-            done(place, clear(admin, &password).add_user(&address, &secret)?)?;
+            let new = NewUser { quota, comment, ..NewUser { secret: NewSecret::Password(secret), ..NewUser::new(name, b"") } };
+            done(place, clear(admin, &password).add_users(domain, &[new])?)?;
         }
         UserCommand::Remove { address, yes } => {
             confirm(yes, &format!("remove {address} with all mail"))?;

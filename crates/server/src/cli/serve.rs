@@ -40,6 +40,7 @@ fn reexec_with_home(place: &Place, home: &Path) -> anyhow::Result<()> {
 pub(crate) fn serve(loaded: &Loaded, greeting: Option<String>) -> anyhow::Result<i32> {
     let config = &loaded.config;
     raise_limits();
+    finish_changes(config);
     let bound = crate::bind::all(config)?;
     if nix::unistd::geteuid().is_root() {
         return crate::supervise::run(config, bound, MainProcess::new(config, greeting));
@@ -51,6 +52,14 @@ pub(crate) fn serve(loaded: &Loaded, greeting: Option<String>) -> anyhow::Result
     let _ = spawner.kill();
     let _ = spawner.wait();
     result
+}
+
+/// What a `domain` or `user` command that died half-way left is finished or undone. Trouble is no reason not to serve: the next change tries again.
+fn finish_changes(config: &postino_control::Config) {
+    match postino_directory::admin::Admin::for_config(config).and_then(|admin| admin.recover()) {
+        Ok(found) => found.iter().for_each(|line| tracing::warn!("{line}; it was finished or undone")),
+        Err(error) => tracing::warn!(%error, "unfinished changes of domains were not looked for"),
+    }
 }
 
 /// The worker and its connections need descriptors; the soft limit is often 1024. Memory: start scripts say `ulimit -v 32768`, meant for the programs of each
