@@ -3,12 +3,23 @@
 //! database that is down is `Unavailable`, never "no such user".
 #![forbid(unsafe_code)]
 
+pub mod connection_file;
 #[cfg(feature = "ldap")]
 pub mod ldap;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(any(feature = "postgresql", feature = "mysql"))]
+mod own_runtime;
+#[cfg(feature = "postgresql")]
+mod postgresql;
 mod settings;
 mod sql;
 mod sqlite;
 
+#[cfg(feature = "mysql")]
+pub use settings::MysqlSettings;
+#[cfg(feature = "postgresql")]
+pub use settings::PostgresqlSettings;
 pub use settings::{Layout, Limits, SqliteSettings};
 pub use sql::dialect::Dialect;
 
@@ -20,6 +31,20 @@ use std::sync::Arc;
 #[must_use]
 pub fn sqlite(settings: &SqliteSettings) -> Keepers {
     keepers(Arc::new(SqlKeeper::new(Arc::new(sqlite::SqliteOpener::new(settings)), settings.layout, settings.limits.clone())))
+}
+
+/// Keepers over PostgreSQL. Connects at the first question.
+#[cfg(feature = "postgresql")]
+#[must_use]
+pub fn postgresql(settings: &PostgresqlSettings) -> Keepers {
+    keepers(Arc::new(SqlKeeper::new(Arc::new(postgresql::PostgresqlOpener::new(settings)), settings.layout, settings.limits.clone())))
+}
+
+/// Keepers over MySQL or MariaDB. Connects at the first question.
+#[cfg(feature = "mysql")]
+#[must_use]
+pub fn mysql(settings: &MysqlSettings) -> Keepers {
+    keepers(Arc::new(SqlKeeper::new(Arc::new(mysql::MysqlOpener::new(settings)), settings.layout, settings.limits.clone())))
 }
 
 /// One keeper for everything.

@@ -1,4 +1,4 @@
-//! What a database needs to be told: where it is, how the tables lie, and how long anything may take. Filled by the server from `server.toml` or from
+//! What a database needs to be told: where it is, how the tables lie, and how long anything may take. Filled by the server from `server.toml` and from
 //! vpopmail's connection files. No `Debug` here shows a password.
 
 use std::path::PathBuf;
@@ -38,6 +38,36 @@ impl Default for Limits {
 pub struct SqliteSettings {
     /// The file; made, for the owner of its directory alone, when it is missing.
     pub path: PathBuf,
+    /// How the tables lie.
+    pub layout: Layout,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// A PostgreSQL server, or one for questions and one for changes.
+#[cfg(feature = "postgresql")]
+#[derive(Debug, Clone)]
+pub struct PostgresqlSettings {
+    /// Who answers questions.
+    pub read: crate::connection_file::PostgresqlServer,
+    /// Who takes changes, if that is another.
+    pub write: Option<crate::connection_file::PostgresqlServer>,
+    /// How the tables lie.
+    pub layout: Layout,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// A MySQL or MariaDB server, or one for questions and one for changes.
+#[cfg(feature = "mysql")]
+#[derive(Debug, Clone)]
+pub struct MysqlSettings {
+    /// Who answers questions.
+    pub read: crate::connection_file::MysqlServer,
+    /// Who takes changes, if that is another.
+    pub write: Option<crate::connection_file::MysqlServer>,
+    /// Authorities (PEM) that a server's certificate must come from; `None`: no TLS.
+    pub authorities: Option<PathBuf>,
     /// How the tables lie.
     pub layout: Layout,
     /// Bounds.

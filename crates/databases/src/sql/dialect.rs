@@ -83,6 +83,15 @@ impl Dialect {
         }
     }
 
+    /// What follows the columns of a table that we make.
+    pub(crate) fn table_options(self) -> &'static str {
+        match self {
+            // Letters of the whole world, compared by their bytes, whatever the server's default is.
+            Self::Mysql => " DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+            Self::Sqlite | Self::Postgresql => "",
+        }
+    }
+
     /// The longest name of a table, in bytes: a longer one the database would cut, and two domains would share a table.
     pub(crate) fn table_name_bytes_max(self) -> usize {
         match self {

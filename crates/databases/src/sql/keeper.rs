@@ -182,7 +182,7 @@ impl SqlKeeper {
             }
             LinkError::NoTable => AccountsError::Unavailable { what: format!("{name}: a table is missing") },
             LinkError::Duplicate => AccountsError::Unavailable { what: format!("{name}: a row was there already") },
-            LinkError::TooLong => AccountsError::NotKept { what: "a value of this size" },
+            LinkError::TooLong => AccountsError::NotKept { what: "a value of this size or in these letters" },
         }
     }
 }

@@ -28,6 +28,16 @@ impl std::fmt::Debug for Value {
     }
 }
 
+impl Value {
+    /// Text if it is UTF-8.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Bytes(bytes.to_vec()),
+        }
+    }
+}
+
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
@@ -64,6 +74,15 @@ pub(crate) struct Column {
     pub(crate) name: String,
     /// How many characters fit; `None`: no bound, or no text.
     pub(crate) characters_max: Option<usize>,
+}
+
+impl Column {
+    /// From a row of the database's own tables: name and width.
+    #[cfg(any(feature = "postgresql", feature = "mysql"))]
+    pub(crate) fn of(name: Option<&Value>, width: Option<&Value>) -> Self {
+        let characters_max = super::keeper::number(width).and_then(|n| usize::try_from(n).ok());
+        Self { name: super::keeper::text(name).to_ascii_lowercase(), characters_max }
+    }
 }
 
 /// An open connection. Each call ends within the query time-out.

@@ -157,7 +157,7 @@ impl Table {
         if !key.is_empty() {
             parts.push(format!("PRIMARY KEY ({})", list(&key)));
         }
-        let mut statements = vec![format!("CREATE TABLE {} ({})", dialect.quote(name), parts.join(", "))];
+        let mut statements = vec![format!("CREATE TABLE {} ({}){}", dialect.quote(name), parts.join(", "), dialect.table_options())];
         if self == Self::Aliases {
             statements.push(format!("CREATE INDEX valias_idx ON {} ({})", dialect.quote(name), list(&["alias", "domain"])));
         }

@@ -1,0 +1,16 @@
+-- Tables as vpopmail 5.4 makes them for MySQL, with rows as it writes them.
+CREATE TABLE vpopmail (pw_name char(32) not null, pw_domain char(96) not null, pw_passwd char(40), pw_uid int, pw_gid int, pw_gecos char(48), pw_dir char(160), pw_shell char(20), pw_clear_passwd char(16), primary key (pw_name, pw_domain)) DEFAULT CHARSET=latin1;
+CREATE TABLE relay (ip_addr char(18) not null, timestamp char(12), name char(64), primary key (ip_addr));
+CREATE TABLE lastauth (user char(32) NOT NULL, domain char(96) NOT NULL, remote_ip char(18) NOT NULL, timestamp bigint default 0 NOT NULL, primary key (user, domain));
+CREATE TABLE valias (alias char(32) not null, domain char(96) not null, valias_line text not null, index (alias, domain));
+CREATE TABLE ip_alias_map (ip_addr char(18) not null, domain char(96), primary key (ip_addr));
+CREATE TABLE dir_control (domain char(96) not null, cur_users int, level_cur int, level_max int, level_start0 int, level_start1 int, level_start2 int, level_end0 int, level_end1 int, level_end2 int, level_mod0 int, level_mod1 int, level_mod2 int, level_index0 int, level_index1 int, level_index2 int, the_dir char(160), primary key (domain));
+CREATE TABLE limits (domain char(96) PRIMARY KEY, maxpopaccounts INT(10) NOT NULL DEFAULT -1, maxaliases INT(10) NOT NULL DEFAULT -1, maxforwards INT(10) NOT NULL DEFAULT -1, maxautoresponders INT(10) NOT NULL DEFAULT -1, maxmailinglists INT(10) NOT NULL DEFAULT -1, diskquota BIGINT UNSIGNED NOT NULL DEFAULT 0, maxmsgcount BIGINT UNSIGNED NOT NULL DEFAULT 0, defaultquota BIGINT UNSIGNED NOT NULL DEFAULT 0, defaultmaxmsgcount BIGINT UNSIGNED NOT NULL DEFAULT 0, disable_pop TINYINT(1) NOT NULL DEFAULT 0, disable_imap TINYINT(1) NOT NULL DEFAULT 0, disable_dialup TINYINT(1) NOT NULL DEFAULT 0, disable_passwordchanging TINYINT(1) NOT NULL DEFAULT 0, disable_webmail TINYINT(1) NOT NULL DEFAULT 0, disable_relay TINYINT(1) NOT NULL DEFAULT 0, disable_smtp TINYINT(1) NOT NULL DEFAULT 0, disable_spamassassin TINYINT(1) NOT NULL DEFAULT 0, delete_spam TINYINT(1) NOT NULL DEFAULT 0, disable_maildrop TINYINT(1) NOT NULL DEFAULT 0, perm_account TINYINT(2) NOT NULL DEFAULT 0, perm_alias TINYINT(2) NOT NULL DEFAULT 0, perm_forward TINYINT(2) NOT NULL DEFAULT 0, perm_autoresponder TINYINT(2) NOT NULL DEFAULT 0, perm_maillist TINYINT(4) NOT NULL DEFAULT 0, perm_quota TINYINT(2) NOT NULL DEFAULT 0, perm_defaultquota TINYINT(2) NOT NULL DEFAULT 0);
+INSERT INTO vpopmail VALUES ('postmaster','old.example','$1$abcdefgh$zyxwvutsrqponmlkjihgfe',1,0,'Postmaster','/home/vpopmail/domains/old.example/postmaster','NOQUOTA','chiave');
+INSERT INTO vpopmail VALUES ('ann','old.example','$1$abcdefgh$0123456789abcdefghijkl',1,6,'Änn O''Brien','/home/vpopmail/domains/old.example/ann','5000000S,1000C','geheim');
+REPLACE INTO relay SET ip_addr='192.0.2.5', timestamp=1030000000;
+REPLACE INTO lastauth SET user='ann', domain='old.example', remote_ip='192.0.2.5', timestamp=1030000000;
+INSERT INTO valias VALUES ('sales','old.example','&ann@old.example'),('sales','old.example','&bob@old.example');
+INSERT INTO ip_alias_map VALUES ('192.0.2.80','old.example');
+INSERT INTO dir_control VALUES ('old.example',2,0,3,0,0,0,61,61,61,0,2,4,0,0,0,'');
+INSERT INTO limits (domain, maxpopaccounts, defaultquota, disable_imap) VALUES ('old.example', 25, 5000000, 1);
