@@ -57,6 +57,8 @@ impl DatabaseServer {
         let user = user_of(brand);
         if let Some((uid, gid)) = user {
             std::os::unix::fs::chown(directory.path(), Some(uid), Some(gid)).expect("chown");
+            // Clients are other users.
+            std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
         }
         let mut server = Self { brand, directory, child: None, user };
         let data = server.directory.path().join("data");

@@ -6,6 +6,7 @@ pub mod access;
 pub mod assign;
 pub mod cdb;
 pub mod classic;
+pub mod directory;
 pub mod edit;
 pub mod fetch;
 pub mod home;

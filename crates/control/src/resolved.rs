@@ -95,6 +95,8 @@ pub struct Config {
     // --- server.toml
     /// vpopmail's options (`[vpopmail]`).
     pub vpopmail: crate::vpopmail::Vpopmail,
+    /// Who keeps accounts (`[directory]`).
+    pub directory: crate::directory::DirectorySettings,
     /// What `server.toml` says.
     pub server: Server,
 }
@@ -471,6 +473,7 @@ impl Default for Config {
             rule_files: Default::default(),
             rbl: Arc::from([]),
             vpopmail: crate::vpopmail::Vpopmail::default(),
+            directory: crate::directory::DirectorySettings::default(),
             server: Server::default(),
         }
     }

@@ -163,6 +163,13 @@ fn typed(setting: &Setting, value: &DeValue<'_>, config: &mut Config) -> Result<
             set(config, &word);
         }
         Kind::Words(set) => set(config, strings(value)?),
+        Kind::Path(set) => {
+            let path = PathBuf::from(string(value)?);
+            if !path.is_absolute() {
+                return Err("must be an absolute path".into());
+            }
+            set(config, path);
+        }
         Kind::Sockets(port, set) => {
             let sockets: Result<Vec<_>, _> = strings(value)?.iter().map(|s| socket(s, port)).collect();
             set(config, sockets?);

@@ -100,7 +100,7 @@ pub fn reference_markdown() -> String {
     );
     section(&mut out, "Files in `control/`", "file", |s| s.home == Home::File);
     section(&mut out, "`control/server.toml`, top level", "key", |s| s.home == Home::Toml && !s.name.contains('.'));
-    for name in ["access", "listen", "limits", "remote", "rbl", "programs", "log", "vpopmail"] {
+    for name in ["access", "listen", "limits", "remote", "rbl", "programs", "log", "vpopmail", "directory"] {
         section(&mut out, &format!("`[{name}]`"), "key", |s| {
             s.home == Home::Toml && s.name.split_once('.').is_some_and(|(section, _)| section == name)
         });

@@ -2,6 +2,7 @@
 //! described once. Each setting has exactly one home: a classic file or a key of `server.toml`. Never reads a file itself.
 
 mod classic;
+mod directory;
 mod server;
 mod vpopmail;
 
@@ -163,7 +164,7 @@ pub const SERVER_TOML: &str = "control/server.toml";
 
 /// All settings: classic files by name, then the keys of `server.toml` by section.
 pub fn settings() -> impl Iterator<Item = &'static Setting> {
-    classic::SETTINGS.iter().chain(server::SETTINGS).chain(vpopmail::SETTINGS)
+    classic::SETTINGS.iter().chain(server::SETTINGS).chain(vpopmail::SETTINGS).chain(directory::SETTINGS)
 }
 
 /// The setting of this name.

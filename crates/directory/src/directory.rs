@@ -2,6 +2,7 @@
 //! the server. Most look-ups are a few stat(2) calls on the caller's thread; what must be loaded is loaded on a blocking one.
 
 use crate::files::FileCache;
+use crate::kept::Kept;
 use crate::last_login::LastLogins;
 use crate::login::{self, Checker};
 use crate::resolve::{self, Sources};
@@ -9,10 +10,18 @@ use crate::trouble::{Depth, Trouble};
 use crate::users::SystemUsers;
 use postino_control::Live;
 use postino_ports::BoxFuture;
+use postino_ports::accounts::Keepers;
 use postino_ports::clock::Clock;
-use postino_ports::directory::{Credentials, Directory, Login, LookupError, Resolution};
+use postino_ports::directory::{Credentials, Directory, Login, LookupError, Resolution, Secret, Service};
 use postino_types::Address;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Look-ups on blocking threads at once.
+const LOADING_MAX: usize = 64;
+/// Longest wait for a place among them.
+const LOADING_WAIT: Duration = Duration::from_secs(20);
 
 /// Accounts as qmail and vpopmail keep them.
 #[derive(Clone)]
@@ -27,6 +36,10 @@ struct Shared {
     system: SystemUsers,
     checker: Checker,
     last_logins: LastLogins,
+    /// Who keeps the accounts, when that is not vpopmail's files.
+    kept: Option<Arc<Kept>>,
+    /// Look-ups on blocking threads at once: a keeper that hangs must not take all of them.
+    loading: Semaphore,
 }
 
 impl std::fmt::Debug for VpopmailDirectory {
@@ -47,8 +60,22 @@ impl VpopmailDirectory {
             system: SystemUsers::default(),
             checker: Checker::new(),
             last_logins: LastLogins::new(),
+            kept: None,
+            loading: Semaphore::new(LOADING_MAX),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// With accounts, aliases, logins and limits at these keepers instead of vpopmail's files. What was found stands for `found`, what was not for
+    /// `absent`.
+    #[must_use]
+    pub fn with_keepers(self, keepers: Keepers, found: Duration, absent: Duration) -> Self {
+        let kept = Some(Arc::new(Kept::new(keepers, found, absent)));
+        match Arc::try_unwrap(self.shared) {
+            Ok(shared) => Self { shared: Arc::new(Shared { kept, ..shared }) },
+            // In use already: the caller's mistake, and no look-up may see two truths.
+            Err(shared) => Self { shared },
+        }
     }
 
     /// The same look-up for callers without a runtime (programs that run as a user). Blocks.
@@ -61,7 +88,7 @@ impl Shared {
     fn look<T>(&self, depth: Depth, question: impl Fn(Sources<'_>, Depth) -> Result<T, Trouble>) -> Result<T, Trouble> {
         let config = self.config.get();
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
-        let sources = Sources { config: &config, files: &self.files, system: &self.system, now, wall };
+        let sources = Sources { config: &config, files: &self.files, kept: self.kept.as_deref(), system: &self.system, now, wall };
         question(sources, depth)
     }
 }
@@ -77,9 +104,53 @@ where
         Err(Trouble::Failed(error)) => return Err(error),
         Err(Trouble::NeedsLoad) => {}
     }
+    let busy = || LookupError { what: "too many look-ups wait for the accounts".into() };
+    let permit = tokio::time::timeout(LOADING_WAIT, shared.loading.acquire()).await.map_err(|_| busy())?.map_err(|_| busy())?;
     let shared = Arc::clone(shared);
     let loaded = tokio::task::spawn_blocking(move || shared.look(Depth::Load, question)).await;
+    drop(permit);
     loaded.map_err(|_| LookupError { what: "look-up was interrupted".into() })?.map_err(Trouble::into_lookup_error)
+}
+
+/// A login at a keeper. A password that is wrong for what is remembered is tried once more on what is kept now, so that a new one counts at once.
+async fn kept_login(
+    shared: &Arc<Shared>,
+    kept: &Arc<Kept>,
+    login: &[u8],
+    (secret, service): (Secret, Service),
+) -> Result<Login, LookupError> {
+    let find = || {
+        let login = login.to_vec();
+        ask(shared, move |sources, depth| login::find(sources, &login, depth))
+    };
+    let now = shared.clock.monotonic();
+    let candidate = find().await?;
+    if let (Some(candidate), Secret::Plain(password)) = (&candidate, &secret)
+        && let Some(proven) = asked_keeper(kept, candidate, password).await?
+    {
+        return Ok(Checker::told(candidate.clone(), proven, service));
+    }
+    let first = shared.checker.check(candidate.clone(), secret.clone(), service, now).await?;
+    let Some(before) = candidate.filter(|_| first == Login::Denied) else { return Ok(first) };
+    let address = before.mailbox.address.as_str();
+    let (name, domain) = address.rsplit_once('@').unwrap_or((address, ""));
+    kept.forget(domain, name);
+    match find().await? {
+        Some(after) if after.record != before.record => shared.checker.check(Some(after), secret, service, now).await,
+        _ => Ok(first),
+    }
+}
+
+/// Some keepers say themselves whether a password is right (LDAP by bind).
+async fn asked_keeper(kept: &Arc<Kept>, candidate: &login::Candidate, password: &[u8]) -> Result<Option<bool>, LookupError> {
+    let (kept, password) = (Arc::clone(kept), zeroize::Zeroizing::new(password.to_vec()));
+    let address = candidate.mailbox.address.clone();
+    let work = move || {
+        let (name, domain) = address.rsplit_once('@').unwrap_or((&address, ""));
+        kept.keepers.accounts.check_password(domain, name, &password)
+    };
+    let told = tokio::task::spawn_blocking(work).await.map_err(|_| LookupError { what: "password check was interrupted".into() })?;
+    told.map_err(|error| LookupError { what: error.to_string() })
 }
 
 impl Directory for VpopmailDirectory {
@@ -93,11 +164,17 @@ impl Directory for VpopmailDirectory {
     fn authenticate(&self, credentials: Credentials) -> BoxFuture<'_, Result<Login, LookupError>> {
         Box::pin(async move {
             let Credentials { login, secret, service, peer } = credentials;
-            let candidate = ask(&self.shared, move |sources, depth| login::find(sources, &login, depth)).await?;
             let now = self.shared.clock.monotonic();
-            let answer = self.shared.checker.check(candidate, secret, service, now).await?;
+            let answer = match &self.shared.kept {
+                None => {
+                    let candidate = ask(&self.shared, move |sources, depth| login::find(sources, &login, depth)).await?;
+                    self.shared.checker.check(candidate, secret, service, now).await?
+                }
+                Some(kept) => kept_login(&self.shared, kept, &login, (secret, service)).await?,
+            };
             if let Login::Granted(mailbox) = &answer {
-                self.shared.last_logins.note(&mailbox.home, peer, now);
+                let kept = self.shared.kept.clone().map(|kept| (kept, mailbox.address.clone()));
+                self.shared.last_logins.note(kept, &mailbox.home, peer, now);
             }
             Ok(answer)
         })

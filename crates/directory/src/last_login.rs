@@ -1,6 +1,8 @@
 //! `lastauth`: who logged in last, from where; its time stamp is the time. Called after a granted login, off the hot path, best effort:
 //! a login never waits for it and never fails by it.
 
+use crate::kept::Kept;
+use postino_ports::accounts::LastLogin;
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::IpAddr;
@@ -29,15 +31,19 @@ impl LastLogins {
         Self { written: Mutex::default(), writes: Arc::new(Semaphore::new(WRITES_MAX)) }
     }
 
-    /// Writes it down on a blocking thread, if it is news.
-    pub(crate) fn note(&self, home: &Path, peer: IpAddr, now: Duration) {
+    /// Tells the keeper of the account with this address, else writes the file in `home`; a blocking thread, if it is news.
+    pub(crate) fn note(&self, kept: Option<(Arc<Kept>, String)>, home: &Path, peer: IpAddr, now: Duration) {
         if !self.is_news(home, peer, now) {
             return;
         }
         let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else { return };
         let path = home.join("lastauth");
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = write(&path, peer) {
+            let done = match kept {
+                None => write(&path, peer).map_err(|error| error.to_string()),
+                Some(kept) => tell(&kept, peer),
+            };
+            if let Err(error) = done {
                 tracing::debug!(path = %path.display(), %error, "lastauth not written");
             }
             drop(permit);
@@ -55,6 +61,16 @@ impl LastLogins {
         written.insert(home.to_path_buf(), (peer, now));
         true
     }
+}
+
+/// Tells whoever keeps the logins.
+fn tell((kept, address): &(Arc<Kept>, String), peer: IpAddr) -> Result<(), String> {
+    let (name, domain) = address.rsplit_once('@').unwrap_or((address, ""));
+    let at = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    let login = LastLogin { address: peer.to_canonical().to_string(), at };
+    kept.keepers.logins.note(domain, name, &login).map_err(|error| error.to_string())
 }
 
 /// In place, as vpopmail does: a torn `lastauth` hurts nobody, and no new name appears beside the mail.

@@ -4,11 +4,13 @@
 #![cfg_attr(not(feature = "daemon"), allow(dead_code))]
 
 pub mod admin;
+pub mod copy;
 #[cfg(feature = "daemon")]
 mod directory;
 mod dot_qmail;
 mod files;
 pub mod keepers;
+mod kept;
 #[cfg(feature = "daemon")]
 mod last_login;
 #[cfg(feature = "daemon")]

@@ -8,7 +8,6 @@ use crate::trouble::{Depth, Trouble};
 use crate::users;
 use crate::verified::{Proof, Verified};
 use crate::vpasswd::{FLAG_NO_IMAP, FLAG_NO_POP, FLAG_NO_SMTP, Record};
-use crate::vpopmail::accounts;
 use crate::vpopmail::deliver::{Domain, mailbox};
 use md5::{Digest, Md5};
 use postino_ports::directory::{Login, LookupError, Mailbox, Secret, Service};
@@ -42,7 +41,7 @@ pub(crate) fn find(sources: Sources<'_>, login: &[u8], depth: Depth) -> Result<O
         return Err(Trouble::text(format!("users/cdb: a domain of uid {}", account.uid)));
     }
     let domain = Domain::new(&account);
-    let Some(record) = accounts::find(sources.files, &account.home, &user, depth)? else { return Ok(None) };
+    let Some(record) = sources.accounts().find(&domain, &user, depth)? else { return Ok(None) };
     Ok(Some(Candidate { mailbox: mailbox(&domain, &record)?, record }))
 }
 
@@ -65,6 +64,11 @@ impl Checker {
             verified: Arc::new(Verified::new()),
             decoy: Arc::new(Mutex::new(Zeroizing::new(decoy))),
         }
+    }
+
+    /// The end of a login that the keeper itself decided.
+    pub(crate) fn told(candidate: Candidate, proven: bool, service: Service) -> Login {
+        if proven && is_open(candidate.record.flags, service) { Login::Granted(candidate.mailbox) } else { Login::Denied }
     }
 
     /// Is `secret` the one of `candidate`? `None` costs as much as somebody.

@@ -3,8 +3,10 @@
 
 use crate::dot_qmail::{self, Found, Meaning};
 use crate::files::{FileCache, is_absent};
+use crate::kept::Kept;
 use crate::trouble::{Depth, Trouble};
 use crate::users::{self, Account, Origin, SystemUsers};
+use crate::vpopmail::accounts::Accounts;
 use crate::vpopmail::deliver::{self, Context, Domain, NO_MAILBOX};
 use postino_control::Config;
 use postino_ports::directory::{DotQmail, Resolution};
@@ -17,11 +19,19 @@ use std::time::Duration;
 pub(crate) struct Sources<'a> {
     pub(crate) config: &'a Config,
     pub(crate) files: &'a FileCache,
+    /// Who keeps the accounts, when that is not vpopmail's files.
+    pub(crate) kept: Option<&'a Kept>,
     pub(crate) system: &'a SystemUsers,
     /// Monotonic.
     pub(crate) now: Duration,
     /// Wall time.
     pub(crate) wall: Time,
+}
+
+impl<'a> Sources<'a> {
+    pub(crate) fn accounts(&self) -> Accounts<'a> {
+        Accounts { files: self.files, kept: self.kept }
+    }
 }
 
 /// What is `routed`?
@@ -106,6 +116,7 @@ fn assigned(sources: Sources<'_>, account: &Account, routed: &Address, depth: De
         Meaning::Vdelivermail(action) if found.name == b".qmail-default" => {
             let context = Context {
                 files: sources.files,
+                accounts: sources.accounts(),
                 now: sources.wall,
                 delimiters: &sources.config.server.recipient_delimiters,
                 vpopmail_home: &sources.config.vpopmail_home,
@@ -113,14 +124,16 @@ fn assigned(sources: Sources<'_>, account: &Account, routed: &Address, depth: De
             };
             deliver::resolve(context, &Domain::new(account), routed.host().unwrap_or_default(), action)
         }
-        Meaning::Forward(to) if is_domain(account)? => forward(account, &found, to, routed),
-        Meaning::Discard if is_domain(account)? => Ok(Resolution::Discard),
+        Meaning::Forward(to) if is_domain(sources.kept, account)? => forward(account, &found, to, routed),
+        Meaning::Discard if is_domain(sources.kept, account)? => Ok(Resolution::Discard),
         _ => Ok(dot_qmail(account)),
     }
 }
 
-fn is_domain(account: &Account) -> Result<bool, Trouble> {
-    for name in ["vpasswd", "vpasswd.cdb"] {
+/// A virtual domain has its accounts in its folder; where they are kept elsewhere it is known by its `.qmail-default`.
+fn is_domain(kept: Option<&Kept>, account: &Account) -> Result<bool, Trouble> {
+    let names: &[&str] = if kept.is_some() { &[".qmail-default"] } else { &["vpasswd", "vpasswd.cdb"] };
+    for name in names {
         match std::fs::metadata(account.home.join(name)) {
             Ok(metadata) => return Ok(metadata.is_file()),
             Err(error) if is_absent(&error) => {}

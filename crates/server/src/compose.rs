@@ -48,7 +48,7 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
     let lists = block_lists(&config, Arc::clone(&events))?;
     let temporary = config.home.join("queue");
     let live = Live::new(config);
-    let directory: Arc<dyn Directory> = Arc::new(postino_directory::VpopmailDirectory::new(live.clone(), Arc::clone(&clock)));
+    let directory: Arc<dyn Directory> = Arc::new(directory(&live, &clock)?);
     let spawn = SpawnLink::start(link, crate::qmail::spawned_at_once(&live.get()), &temporary).context("the link to the spawner")?;
     let local_ports = postino_local::mailbox::Ports {
         directory: Arc::clone(&directory),
@@ -85,6 +85,16 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
     }));
     let maildrops: Arc<dyn Maildrops> = Arc::new(postino_store::MaildirStore::new(Arc::clone(&clock)));
     Ok(House { live, clock, events, store, queue, door, programs, directory, dns, lists, maildrops, tls, scheduler, spawn, remote })
+}
+
+/// Accounts, from whoever keeps them.
+pub(crate) fn directory(live: &Live, clock: &Arc<dyn Clock>) -> anyhow::Result<postino_directory::VpopmailDirectory> {
+    let directory = postino_directory::VpopmailDirectory::new(live.clone(), Arc::clone(clock));
+    let config = live.get();
+    Ok(match crate::keepers::configured(&config).context("who keeps the accounts ([directory] in server.toml)")? {
+        None => directory,
+        Some(keepers) => directory.with_keepers(keepers, config.directory.cache, config.directory.cache_absent),
+    })
 }
 
 /// Who asks the block lists: a resolver of its own, whose cache a flood of strangers may fill.

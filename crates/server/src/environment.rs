@@ -45,6 +45,7 @@ pub(crate) fn look(config: &Config) -> Findings {
             }
         }
     }
+    found.warnings.extend(crate::keepers::trouble(config));
     folders(config, &mut found);
     assignments(config, &mut found);
     listeners(config, &mut found);

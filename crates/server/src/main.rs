@@ -11,6 +11,7 @@ mod fetch;
 mod home;
 mod http;
 mod inject;
+mod keepers;
 mod links;
 mod log_writer;
 mod metrics;

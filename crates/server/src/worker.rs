@@ -124,12 +124,18 @@ fn needs(config: &Config) -> sandbox::Needs {
             read.extend(file.canonicalize().ok().and_then(|p| p.parent().map(Path::to_owned)));
         }
     }
+    let place = config.directory.connection_file(config.directory.store, &config.vpopmail_home);
+    read.extend(place.parent().map(Path::to_owned));
+    read.extend(config.directory.tls_authorities.clone());
     let rules = [&config.server.access.smtp, &config.server.access.pop3].into_iter().flatten();
     read.extend(rules.filter_map(|file| home.join(file).parent().map(Path::to_owned)));
     let mut write: Vec<PathBuf> = ["queue", "run", "tls", "domains"].map(|d| home.join(d)).into();
     write.push(config.vpopmail_home.join("domains"));
     write.push(config.vpopmail_home.join("etc"));
     write.extend(assigned_homes(home));
+    if config.directory.store == postino_control::directory::Store::Sqlite {
+        write.extend(place.parent().map(Path::to_owned));
+    }
     // Homes of system users are looked at for their existence only, which needs no right here.
     sandbox::Needs { read, write }
 }

@@ -269,9 +269,8 @@ impl Connections {
     }
 
     fn open(&self) -> Result<Connection, Fault> {
-        let ldap = LdapConn::with_settings(self.how.clone(), &self.url).map_err(|error| {
+        let ldap = LdapConn::with_settings(self.how.clone(), &self.url).inspect_err(|error| {
             self.note_failure(Some(clipped(&error.to_string())));
-            error
         })?;
         self.note_failure(None);
         Ok(Connection { ldap, timeout: self.timeout, used: Instant::now() })

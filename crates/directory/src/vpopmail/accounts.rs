@@ -1,13 +1,32 @@
 //! The accounts of one domain: `vpasswd.cdb`, or `vpasswd` itself where the data base is missing, older or damaged. Called by delivery and login.
 //! Never rebuilds the data base: a reader needs no right to write.
 
+use super::deliver::Domain;
 use crate::files::{FileCache, Form, Loaded, stamp};
+use crate::kept::Kept;
 use crate::trouble::{Depth, Trouble};
 use crate::vpasswd::Record;
 use std::path::Path;
 
+/// Where accounts are looked up: with whoever keeps them, else in the files of their domain.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Accounts<'a> {
+    pub(crate) files: &'a FileCache,
+    pub(crate) kept: Option<&'a Kept>,
+}
+
+impl Accounts<'_> {
+    /// Looks `name` (lower case) up. `None`: no such account.
+    pub(crate) fn find(self, domain: &Domain<'_>, name: &[u8], depth: Depth) -> Result<Option<Record>, Trouble> {
+        match self.kept {
+            Some(kept) => kept.account(&domain.name, name, depth),
+            None => find(self.files, &domain.account.home, name, depth),
+        }
+    }
+}
+
 /// Looks `name` (lower case) up in the domain whose directory is `domain`. `None`: no such account.
-pub(crate) fn find(files: &FileCache, domain: &Path, name: &[u8], depth: Depth) -> Result<Option<Record>, Trouble> {
+fn find(files: &FileCache, domain: &Path, name: &[u8], depth: Depth) -> Result<Option<Record>, Trouble> {
     let data_path = domain.join("vpasswd.cdb");
     let text_path = domain.join("vpasswd");
     let data_stamp = stamp(&data_path)?;

@@ -1,9 +1,10 @@
 //! What `vdelivermail '' ACTION` would do with an address, told as a [`Resolution`] instead of done by a process. Called by the directory for
 //! addresses that a domain's `.qmail-default` governs. Never delivers.
 
-use super::accounts;
+use super::accounts::Accounts;
 use crate::dot_qmail::{self, Action, Meaning};
 use crate::files::{FileCache, read_small};
+use crate::kept::Kept;
 use crate::names;
 use crate::trouble::{Depth, Trouble};
 use crate::users::Account;
@@ -41,6 +42,7 @@ impl<'a> Domain<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) files: &'a FileCache,
+    pub(crate) accounts: Accounts<'a>,
     /// Wall time.
     pub(crate) now: Time,
     /// Delimiters of extensions; `-` always is one.
@@ -56,15 +58,45 @@ pub(crate) fn resolve(context: Context<'_>, domain: &Domain<'_>, host: &[u8], ac
     if user.is_empty() || !user.iter().all(|&b| names::is_user_byte(b)) {
         return Ok(Resolution::NoMailbox { text: "invalid username".into() });
     }
-    if let Some(record) = accounts::find(context.files, &domain.account.home, &user, context.depth)? {
+    if let Some(kept) = context.accounts.kept
+        && let Some(aliased) = alias(kept, context.depth, domain, &user)?
+    {
+        return Ok(aliased);
+    }
+    if let Some(record) = context.accounts.find(domain, &user, context.depth)? {
         return found(context, domain, &record, None);
     }
     for (name, extension) in cuts(&user, context.delimiters) {
-        if let Some(record) = accounts::find(context.files, &domain.account.home, name, context.depth)? {
+        if let Some(record) = context.accounts.find(domain, name, context.depth)? {
             return found(context, domain, &record, Some(extension));
         }
     }
     not_found(context, domain, &user, host, action)
+}
+
+/// Alias lines of a data base: those of the name itself, else of `PREFIX-default` with ever shorter prefixes.
+fn alias(kept: &Kept, depth: Depth, domain: &Domain<'_>, user: &[u8]) -> Result<Option<Resolution>, Trouble> {
+    let mut lines = kept.lines(&domain.name, user, depth)?;
+    let mut rest = user;
+    while lines.is_empty() {
+        let Some(dash) = rest.iter().rposition(|&b| b == b'-') else { return Ok(None) };
+        rest = rest.get(..dash).unwrap_or_default();
+        lines = kept.lines(&domain.name, &[rest, b"-default"].concat(), depth)?;
+    }
+    let mut to = Vec::with_capacity(lines.len());
+    for line in lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if line.starts_with(['|', '/', '.']) {
+            // Only vdelivermail runs these. To wait is better than to leave one out.
+            return Err(Trouble::text(format!("alias {}@{}: only lines that forward are delivered here", text(user), domain.name)));
+        }
+        to.push(address(line.strip_prefix('&').unwrap_or(line).as_bytes())?);
+    }
+    let delivered_to = address(&[user, b"@", domain.name.as_bytes()].concat())?;
+    Ok(Some(if to.is_empty() { Resolution::Discard } else { Resolution::Forward { to, delivered_to, uid: domain.account.uid } }))
+}
+
+fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
 }
 
 /// `user-ext` cut at the first `-`, as vdelivermail does, and at the first of every other delimiter; longest name first.

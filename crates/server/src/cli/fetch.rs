@@ -62,7 +62,7 @@ impl Door {
         let state_dir = crate::fetch::state_dir(&home);
         let events = Arc::new(ToTerminal);
         let config = Live::new(config);
-        let directory = Arc::new(postino_directory::VpopmailDirectory::new(config.clone(), Arc::clone(&clock)));
+        let directory = Arc::new(crate::compose::directory(&config, &clock)?);
         let fetcher = Fetcher::new(Ports { queue: store.clone(), config, dns, directory, clock, events, secrets, state_dir });
         drop(inside);
         Ok(Self::Own(runtime, fetcher, store))

@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod demo;
 mod directory;
+mod directory_copy;
 mod fetch;
 mod import;
 mod install_compat;
@@ -75,6 +76,9 @@ enum Command {
     /// Virtual domains
     #[command(subcommand)]
     Domain(directory::DomainCommand),
+    /// Copy accounts between vpopmail's files and databases
+    #[command(subcommand)]
+    Directory(directory_copy::DirectoryCommand),
     /// Mailboxes
     #[command(subcommand)]
     User(directory::UserCommand),
@@ -131,6 +135,7 @@ pub(crate) fn run() -> i32 {
         Command::Check(args) => check::run(&cli.place, &args),
         Command::CheckStore(args) => check::run_store(&cli.place, &args),
         Command::Config(command) => config::run(&cli.place, command),
+        Command::Directory(command) => directory_copy::run(&cli.place, &command),
         Command::Domain(command) => directory::domain(&cli.place, command),
         Command::User(command) => directory::user(&cli.place, command),
         Command::Alias(command) => directory::alias(&cli.place, command),

@@ -7,6 +7,7 @@ mod house;
 mod access_rules;
 mod block_lists;
 mod crash_kill;
+mod databases;
 mod fetch;
 mod howto;
 mod import;

@@ -1,0 +1,138 @@
+//! Opens whoever keeps the accounts, as `[directory]` says. Called when the server is composed, by the command line and by `check`. Only what this program was
+//! built with can be opened; what is not kept in the store is kept in vpopmail's files.
+
+use anyhow::bail;
+use postino_control::Config;
+use postino_control::directory::Store;
+use postino_databases::{Layout, Limits, SqliteSettings};
+use postino_directory::keepers::file_keepers;
+use postino_ports::accounts::Keepers;
+use std::os::unix::fs::MetadataExt as _;
+
+/// The keepers that the configuration names; `None`: vpopmail's files, which the directory reads by itself.
+pub(crate) fn configured(config: &Config) -> anyhow::Result<Option<Keepers>> {
+    match config.directory.store {
+        Store::Files => Ok(None),
+        store => open(config, store).map(Some),
+    }
+}
+
+/// The keepers of a store, as copies need them: files too.
+pub(crate) fn open(config: &Config, store: Store) -> anyhow::Result<Keepers> {
+    let mut keepers = match store {
+        Store::Files => {
+            let files = file_keepers(config);
+            return Ok(Keepers { aliases: Some(postino_directory::keepers::file_aliases(config)), ..files });
+        }
+        Store::Sqlite => {
+            let path = config.directory.connection_file(store, &config.vpopmail_home);
+            postino_databases::sqlite(&SqliteSettings { path, layout: layout(config), limits: limits(config) })
+        }
+        Store::Postgresql => postgresql(config)?,
+        Store::Mysql => mysql(config)?,
+        Store::Ldap => ldap(config)?,
+        Store::Odbc => bail!("this postino was built without the feature \"odbc\""),
+    };
+    let (settings, files) = (&config.directory, file_keepers(config));
+    if !settings.aliases {
+        keepers.aliases = None;
+    }
+    if !settings.logins {
+        keepers.logins = files.logins;
+    }
+    if !settings.relays {
+        keepers.relays = files.relays;
+    }
+    if !settings.limits {
+        keepers.domains = files.domains;
+    }
+    Ok(keepers)
+}
+
+fn layout(config: &Config) -> Layout {
+    if config.directory.many_tables { Layout::TableForEachDomain } else { Layout::OneTable }
+}
+
+fn limits(config: &Config) -> Limits {
+    let settings = &config.directory;
+    let uid = std::fs::metadata(&config.vpopmail_home).map_or(89, |home| home.uid());
+    Limits {
+        connect: settings.connect_timeout,
+        query: settings.query_timeout,
+        connections_max: settings.connections_max,
+        domains_key: format!("dom_{uid}"),
+    }
+}
+
+#[cfg(any(feature = "postgresql", feature = "mysql", feature = "ldap"))]
+fn connection_file(config: &Config, store: Store) -> anyhow::Result<String> {
+    use anyhow::Context as _;
+    let path = config.directory.connection_file(store, &config.vpopmail_home);
+    std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(feature = "postgresql")]
+fn postgresql(config: &Config) -> anyhow::Result<Keepers> {
+    use anyhow::Context as _;
+    use postino_databases::connection_file::{PostgresqlServer, lines};
+    let text = connection_file(config, Store::Postgresql)?;
+    let parsed =
+        lines(&text).and_then(|(read, write)| Ok((PostgresqlServer::parse(read)?, write.map(PostgresqlServer::parse).transpose()?)));
+    let (read, write) = parsed.map_err(anyhow::Error::msg).context("vpopmail.pgsql")?;
+    Ok(postino_databases::postgresql(&postino_databases::PostgresqlSettings {
+        read,
+        write,
+        layout: layout(config),
+        limits: limits(config),
+    }))
+}
+
+#[cfg(not(feature = "postgresql"))]
+fn postgresql(_: &Config) -> anyhow::Result<Keepers> {
+    bail!("this postino was built without the feature \"postgresql\"")
+}
+
+#[cfg(feature = "mysql")]
+fn mysql(config: &Config) -> anyhow::Result<Keepers> {
+    use anyhow::Context as _;
+    use postino_databases::connection_file::{MysqlServer, lines};
+    let text = connection_file(config, Store::Mysql)?;
+    let parsed = lines(&text).and_then(|(read, write)| Ok((MysqlServer::parse(read)?, write.map(MysqlServer::parse).transpose()?)));
+    let (read, write) = parsed.map_err(anyhow::Error::msg).context("vpopmail.mysql")?;
+    let authorities = config.directory.tls_authorities.clone();
+    let (layout, limits) = (layout(config), limits(config));
+    Ok(postino_databases::mysql(&postino_databases::MysqlSettings { read, write, authorities, layout, limits }))
+}
+
+#[cfg(not(feature = "mysql"))]
+fn mysql(_: &Config) -> anyhow::Result<Keepers> {
+    bail!("this postino was built without the feature \"mysql\"")
+}
+
+/// Accounts and aliases; an LDAP directory keeps nothing else.
+#[cfg(feature = "ldap")]
+fn ldap(config: &Config) -> anyhow::Result<Keepers> {
+    use postino_databases::ldap::{Ldap, LdapSettings};
+    let settings = LdapSettings::from_vpopmail(&connection_file(config, Store::Ldap)?)?;
+    let (accounts, aliases) = Ldap::new(settings)?.keepers();
+    Ok(Keepers { accounts, aliases, ..file_keepers(config) })
+}
+
+#[cfg(not(feature = "ldap"))]
+fn ldap(_: &Config) -> anyhow::Result<Keepers> {
+    bail!("this postino was built without the feature \"ldap\"")
+}
+
+/// What keeps the store from answering; `None`: it answers.
+pub(crate) fn trouble(config: &Config) -> Option<String> {
+    let asked = match configured(config) {
+        Ok(None) => return None,
+        // The domain need not exist; a store that answers says so.
+        Ok(Some(keepers)) => keepers.accounts.find("postino-check.invalid", "nobody"),
+        Err(error) => return Some(format!("server.toml: [directory]: {error:#}")),
+    };
+    match asked {
+        Ok(_) | Err(postino_ports::accounts::AccountsError::NoDomain(_)) => None,
+        Err(error) => Some(format!("server.toml: [directory]: {error} (a missing table is made by the first `postino domain add`)")),
+    }
+}
