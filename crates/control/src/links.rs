@@ -25,6 +25,8 @@ pub struct Link {
     pub destinations: Vec<Vec<u8>>,
     /// Where its mail goes; `None`: as it would without the link.
     pub server: Option<SmtpRoute>,
+    /// Its mail goes to this port of the address whose coming or asking brought it up last (`caller` in the server's place).
+    pub caller_port: Option<u16>,
     /// When it is up by itself.
     pub hours: Vec<Hours>,
     /// How long its mail may be held, seconds from arrival.
@@ -57,7 +59,7 @@ impl Link {
     /// Its mail goes over connections that customers make, and over no other.
     #[must_use]
     pub fn is_turned(&self) -> bool {
-        self.server.is_none() && !self.atrn.is_empty()
+        self.server.is_none() && self.caller_port.is_none() && !self.atrn.is_empty()
     }
 }
 

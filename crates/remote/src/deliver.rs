@@ -21,6 +21,7 @@ use postino_ports::dns::Dns;
 use postino_ports::event::Events;
 use postino_smtp::client::{Credentials, Login, TlsWish, Transaction, TransactionRecipient, check_recipient, check_sender};
 use postino_types::{Address, BodyKind, DeliveryOutcome, Envelope, Recipient, ReversePath};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -94,9 +95,9 @@ impl Remote {
         self.shared.remembered.forget_down();
     }
 
-    /// Mail of this link tries every address again.
-    pub fn link_is_up(&self, link: &Arc<str>) {
-        self.shared.remembered.link_is_up(Arc::clone(link), self.shared.clock.monotonic());
+    /// Mail of this link tries every address again; that of a link without a fixed server goes to the address that called.
+    pub fn link_is_up(&self, link: &Arc<str>, caller: Option<IpAddr>) {
+        self.shared.remembered.link_is_up(Arc::clone(link), caller, self.shared.clock.monotonic());
     }
 
     /// Says QUIT on all idle connections; for a clean stop.
@@ -138,7 +139,7 @@ impl Remote {
                 None => {}
             }
         }
-        let route = find_route(config, host);
+        let Some(route) = self.route(config, host) else { return all(report::no_connection(None)) };
         let remote = &config.server.remote;
         let own = OwnAddresses { configured: &remote.own_addresses, allow_loopback: remote.allow_loopback };
         let targets = match mx::resolve(&*self.shared.dns, &route, own).await {
@@ -171,6 +172,15 @@ impl Remote {
 }
 
 impl Remote {
+    /// `None`: the host's mail goes to whoever calls, and nobody has.
+    fn route(&self, config: &Config, host: &[u8]) -> Option<Route> {
+        let link = config.links.of_host(host);
+        let Some((link, port)) = link.and_then(|link| Some((link, link.caller_port?))) else { return Some(find_route(config, host)) };
+        let ip = self.shared.remembered.caller(&link.name)?.to_canonical();
+        let relay = if ip.is_ipv4() { ip.to_string() } else { format!("[{ip}]") };
+        Some(Route::Relay { relay, port, auth: None })
+    }
+
     /// Over a connection that the other side made.
     async fn run_turned(&self, config: &Arc<Config>, job: &Job, todo: &[(usize, &Recipient)], slot: &Slot) -> Vec<DeliveryOutcome> {
         let Ok(message) = Message::examine(&job.entry, job.body.clone(), config).await else {

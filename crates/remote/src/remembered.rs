@@ -2,7 +2,7 @@
 //! `open` and `deliver`; bounded, in memory only.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,13 +39,16 @@ struct Down {
     until: Duration,
 }
 
+/// When a link came up, and by whose call.
+type Called = (Duration, Option<IpAddr>);
+
 /// The memory. Times are monotonic.
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
     down: Mutex<HashMap<SocketAddr, Down>>,
     clear_only: Mutex<HashMap<SocketAddr, Duration>>,
-    /// When each link came up: what failed before says nothing about it.
-    links_up: Mutex<HashMap<Arc<str>, Duration>>,
+    /// When each link came up, and by whose call: what failed before says nothing about it.
+    links_up: Mutex<HashMap<Arc<str>, Called>>,
 }
 
 impl Remembered {
@@ -53,14 +56,21 @@ impl Remembered {
     pub(crate) fn down_until(&self, address: SocketAddr, link: Option<&str>, now: Duration) -> Option<Duration> {
         let down = *self.down.lock().unwrap_or_else(PoisonError::into_inner).get(&address).filter(|d| d.until > now)?;
         let up = |link| self.links_up.lock().unwrap_or_else(PoisonError::into_inner).get(link).copied();
-        if link.and_then(up).is_some_and(|up| down.last <= up) { None } else { Some(down.until) }
+        if link.and_then(up).is_some_and(|(up, _)| down.last <= up) { None } else { Some(down.until) }
     }
 
     /// The link came up: its mail tries every address again. That of others does not: whoever may ask for one link has no say about them.
-    pub(crate) fn link_is_up(&self, link: Arc<str>, now: Duration) {
+    /// `caller`: the address that asked; without one the last is kept.
+    pub(crate) fn link_is_up(&self, link: Arc<str>, caller: Option<IpAddr>, now: Duration) {
         let mut up = self.links_up.lock().unwrap_or_else(PoisonError::into_inner);
-        up.retain(|_, at| now.saturating_sub(*at) < FORGET_AFTER);
-        up.insert(link, now);
+        up.retain(|_, (at, _)| now.saturating_sub(*at) < FORGET_AFTER);
+        let before = up.get(&link).and_then(|(_, caller)| *caller);
+        up.insert(link, (now, caller.or(before)));
+    }
+
+    /// Who called a link last, within two hours.
+    pub(crate) fn caller(&self, link: &str) -> Option<IpAddr> {
+        self.links_up.lock().unwrap_or_else(PoisonError::into_inner).get(link).and_then(|(_, caller)| *caller)
     }
 
     /// An attempt that began at `began` failed at `now`. The second failure pauses the address, each further one for twice as long.
@@ -159,10 +169,12 @@ mod tests {
         for began in [0, 61] {
             memory.failed(address(1), Trouble::TimedOut, s(began), s(began + 60));
         }
-        memory.link_is_up("isp".into(), s(130));
+        memory.link_is_up("isp".into(), Some(address(7).ip()), s(130));
         assert_eq!(memory.down_until(address(1), Some("isp"), s(131)), None);
         assert_eq!(memory.down_until(address(1), Some("other"), s(131)), Some(s(241)));
         assert_eq!(memory.down_until(address(1), None, s(131)), Some(s(241)));
+        memory.link_is_up("isp".into(), None, s(130));
+        assert_eq!((memory.caller("isp"), memory.caller("other")), (Some(address(7).ip()), None));
         // What fails from then on counts.
         memory.failed(address(1), Trouble::TimedOut, s(131), s(140));
         assert_eq!(memory.down_until(address(1), Some("isp"), s(141)), Some(s(380)));

@@ -126,7 +126,7 @@ async fn links(word: &str, request: &Value, turnpike: &Turnpike) -> Result<Value
     match word {
         "link-up" => {
             let window = request.get("for").and_then(Value::as_u64).map(Duration::from_secs);
-            Ok(json!({"messages": turnpike.up(&link, window).await?}))
+            Ok(json!({"messages": turnpike.up(&link, window, None).await?}))
         }
         "link-down" => {
             turnpike.down(&link);

@@ -47,7 +47,7 @@ impl Links for Turnpike {
             if self.was_asked_lately(link) {
                 return Asked::UnderWay;
             }
-            match self.up(link, Some(WINDOW)).await {
+            match self.up(link, Some(WINDOW), Some(asker.ip)).await {
                 Ok(messages) => Asked::Started(messages),
                 Err(error) => {
                     tracing::warn!(link = &*link.name, error, "held mail cannot be let go");
@@ -82,7 +82,7 @@ impl Links for Turnpike {
             }
             let (turnpike, link) = (self.clone(), link.clone());
             tokio::spawn(async move {
-                if let Err(error) = turnpike.up(&link, Some(WINDOW)).await {
+                if let Err(error) = turnpike.up(&link, Some(WINDOW), Some(ip)).await {
                     tracing::warn!(link = &*link.name, error, "held mail cannot be let go");
                 }
             });
@@ -96,8 +96,8 @@ impl Turnpike {
     }
 
     /// Switches a link on; the number of messages that it lets go.
-    pub(crate) async fn up(&self, link: &Link, window: Option<Duration>) -> Result<u64, String> {
-        self.remote.link_is_up(&link.name);
+    pub(crate) async fn up(&self, link: &Link, window: Option<Duration>, caller: Option<IpAddr>) -> Result<u64, String> {
+        self.remote.link_is_up(&link.name, caller);
         let messages = self.scheduler.link_up(link, window).await.map_err(|e| e.to_string())?;
         tracing::info!(link = &*link.name, messages, "link is up");
         Ok(messages)
@@ -147,6 +147,7 @@ impl Turnpike {
             let state = self.scheduler.link_state(link);
             let destinations: Vec<String> = link.destinations.iter().map(|d| String::from_utf8_lossy(d).into_owned()).collect();
             let server = link.server.as_ref().map(|server| format!("{}:{}", server.relay, server.port));
+            let server = server.or_else(|| link.caller_port.map(|port| format!("caller:{port}")));
             json!({"name": &*link.name, "up": state.is_up, "messages": waiting.get(&link.name).copied().unwrap_or(0),
                 "under_way": state.under_way, "destinations": destinations, "server": server})
         });

@@ -46,7 +46,7 @@ async fn deliver(turnpike: &Turnpike, turned: Turned) -> Result<(), String> {
     let adopted = turnpike.remote.adopt(names, turned.stream, turned.peer).await?;
     let mut went = Ok(());
     for link in &links {
-        if let Err(error) = turnpike.up(link, Some(TURNED_MAX)).await {
+        if let Err(error) = turnpike.up(link, Some(TURNED_MAX), None).await {
             went = Err(error);
         }
     }

@@ -1,8 +1,9 @@
-//! qmail-remote's control files. Called by `remote`; reads only the five files that it needs, never writes one.
+//! qmail-remote's control files. Called by `remote`; reads only the few files that it needs, never writes one.
 
 use crate::home::read_if_there;
 use crate::masquerade;
 use postino_control::classic;
+use postino_control::links::LinkTable;
 use postino_control::masquerade::Masquerade;
 use std::io;
 use std::path::Path;
@@ -25,6 +26,7 @@ pub(crate) struct Controls {
     /// Addresses that stand for ours outside.
     pub(crate) masquerade: Masquerade,
     routes: Vec<u8>,
+    links: LinkTable,
 }
 
 /// An artificial route.
@@ -50,11 +52,16 @@ impl Controls {
             remote: seconds(&control, "timeoutremote", REMOTE_S)?,
             masquerade: masquerade::read(home)?,
             routes: read_if_there(&control.join("smtproutes"))?.unwrap_or_default(),
+            links: links(&control)?,
         })
     }
 
-    /// The route of smtproutes for `host`: the whole host, then each suffix that begins with a dot, then the empty key. `None` for MX.
+    /// The server of the host's link; else the route of smtproutes for `host`: the whole host, then each suffix that begins with a dot, then the
+    /// empty key. `None` for MX.
     pub(crate) fn relay(&self, host: &[u8]) -> Option<Relay> {
+        if let Some(server) = self.links.of_host(host).and_then(|link| link.server.as_ref()) {
+            return Some(Relay { host: server.relay.clone().into_bytes(), port: server.port });
+        }
         let host = host.to_ascii_lowercase();
         let mut keys = classic::host_keys(&host).chain(std::iter::once(b"".as_slice()));
         keys.find_map(|key| self.value(key)).and_then(relay)
@@ -77,6 +84,11 @@ fn relay(value: &[u8]) -> Option<Relay> {
     };
     let port = port.and_then(|port| u16::try_from(port).ok()).unwrap_or(super::PORT);
     (!host.is_empty()).then(|| Relay { host: host.to_vec(), port })
+}
+
+fn links(control: &Path) -> io::Result<LinkTable> {
+    let Some(bytes) = read_if_there(&control.join("links"))? else { return Ok(LinkTable::default()) };
+    LinkTable::parse(&bytes).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 fn seconds(control: &Path, name: &str, default: u64) -> io::Result<Duration> {
@@ -103,5 +115,9 @@ mod tests {
         assert_eq!(route(routes, "www.far.org"), "d|25");
         assert_eq!(route("far.org:b\n", "www.far.org"), "mx");
         assert_eq!(route(":[::1]:26\n", ""), "[::1]|26");
+        let links = LinkTable::parse(b"a far.test 192.0.2.1:26 manual\nb near.test - manual\n").unwrap();
+        let controls = Controls { routes: b":d\n".to_vec(), links, ..Controls::default() };
+        assert_eq!(controls.relay(b"Far.test"), Some(Relay { host: b"192.0.2.1".to_vec(), port: 26 }));
+        assert_eq!(controls.relay(b"near.test"), Some(Relay { host: b"d".to_vec(), port: 25 }));
     }
 }

@@ -7,10 +7,11 @@ use postino_types::printable::printable;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-const FORM: &str = "is not: NAME DESTINATION[,...] SERVER[:PORT]|- manual|HH:MM-HH:MM[/DAYS]|WORD=VALUE ...";
+const FORM: &str = "is not: NAME DESTINATION[,...] SERVER[:PORT]|caller[:PORT]|- manual|HH:MM-HH:MM[/DAYS]|WORD=VALUE ...";
 /// Ten years.
 const LIFETIME_S_MAX: i64 = 315_360_000;
 const CONNECTIONS_MAX: usize = 1000;
+const SMTP_PORT: u16 = 25;
 
 pub(super) fn table(bytes: &[u8]) -> Result<LinkTable, Vec<(usize, String)>> {
     let mut table = LinkTable::default();
@@ -54,6 +55,7 @@ fn link(line: &[u8]) -> Result<Link, String> {
         name: Arc::from(name),
         destinations: destinations.split(',').map(destination).collect::<Result<_, _>>()?,
         server: None,
+        caller_port: None,
         hours: Vec::new(),
         lifetime_s: LIFETIME_S,
         connections: 1,
@@ -62,7 +64,9 @@ fn link(line: &[u8]) -> Result<Link, String> {
         turn: Askers::default(),
         fetch: Fetch::Never,
     };
-    if server != "-" {
+    if let Some(port) = caller(server) {
+        link.caller_port = Some(port.ok_or(FORM)?);
+    } else if server != "-" {
         let (route, doubt) = parse_route(server.as_bytes());
         if let Some(doubt) = doubt.or_else(|| route.relay.is_empty().then(|| FORM.to_owned())) {
             return Err(doubt);
@@ -77,7 +81,19 @@ fn link(line: &[u8]) -> Result<Link, String> {
     if link.fetch != Fetch::Never && link.server.is_none() {
         return Err("says fetch, but names no server to fetch from".into());
     }
+    if link.caller_port.is_some() && link.turn.is_empty() && link.etrn.is_empty() {
+        return Err("sends to its caller, but says neither turn= nor etrn=: nobody can call it".into());
+    }
     if has_word { Ok(link) } else { Err("does not say when: manual, hours, etrn=, atrn=, turn= or fetch".into()) }
+}
+
+/// `caller` or `caller:PORT`; the port is `None` when it is none.
+fn caller(server: &str) -> Option<Option<u16>> {
+    let rest = server.strip_prefix("caller")?;
+    match rest.strip_prefix(':') {
+        Some(port) => Some(port.parse().ok().filter(|port| *port != 0)),
+        None => rest.is_empty().then_some(Some(SMTP_PORT)),
+    }
 }
 
 fn destination(text: &str) -> Result<Vec<u8>, String> {

@@ -14,7 +14,7 @@ const LEFT: i32 = 111;
 
 #[derive(Subcommand)]
 #[command(
-    after_help = "Examples:\n  postino serialmail up ppp --wait    # in ip-up: send what waits, then go on\n  postino serialmail down ppp         # in ip-down\n  postino serialmail fetch provider   # by ATRN, what a provider keeps for us\n  postino serialmail status\n\nLinks stand in control/links: NAME DESTINATIONS SERVER[:PORT]|- manual|HH:MM-HH:MM[/DAYS] ..."
+    after_help = "Examples:\n  postino serialmail up ppp --wait    # in ip-up: send what waits, then go on\n  postino serialmail down ppp         # in ip-down\n  postino serialmail fetch provider   # by ATRN, what a provider keeps for us\n  postino serialmail status\n\nLinks stand in control/links: NAME DESTINATIONS SERVER[:PORT]|caller[:PORT]|- manual|HH:MM-HH:MM[/DAYS] ..."
 )]
 pub(crate) enum SerialmailCommand {
     /// The link is there: send its mail

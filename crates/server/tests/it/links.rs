@@ -16,6 +16,20 @@ fn provider() -> House {
     provider
 }
 
+/// One that listens at this address too.
+fn provider_at(address: &str) -> House {
+    let mut provider = House::new("");
+    let file = provider.home.join("control/server.toml");
+    let port = provider.ports.smtp;
+    let toml = std::fs::read_to_string(&file).unwrap();
+    let one = format!("smtp = [\"127.0.0.1:{port}\"]");
+    assert!(toml.contains(&one), "{toml}");
+    std::fs::write(&file, toml.replacen(&one, &format!("smtp = [\"127.0.0.1:{port}\", \"{address}:{port}\"]"), 1)).unwrap();
+    provider.start();
+    provider.cli(&["domain", "add", "far.test", "--postmaster-password", "segreto"]);
+    provider
+}
+
 fn arrived(provider: &House) -> Vec<PathBuf> {
     maildir_files(&provider.home.join("domains/far.test/postmaster/Maildir"))
 }
@@ -127,6 +141,16 @@ fn a_customer_asks_for_its_mail_by_etrn_or_by_coming() {
     wait_for("the mail to be held", || house.cli(&["queue", "list"]).matches("held for link turn").count() == 5);
     drop(come_from("127.0.0.9", house.ports.smtp));
     wait_for("the mail to arrive", || arrived(&customer).len() == 25);
+
+    // To whoever comes from that network, at the address that it comes from.
+    let customer = provider_at("127.0.1.3");
+    house.control("links", &format!("any far.test caller:{} turn=127.0.1.0/24\n", customer.ports.smtp));
+    house.signal(rustix::process::Signal::HUP);
+    wait_for("a reread", || house.log().matches("configuration reread").count() == 2);
+    send(house.ports.smtp, 3);
+    wait_for("the mail to be held", || house.cli(&["queue", "list"]).matches("held for link any").count() == 3);
+    drop(come_from("127.0.1.3", house.ports.smtp));
+    wait_for("the mail to arrive", || arrived(&customer).len() == 3);
 }
 
 /// A certificate for 127.0.0.1, for whoever is told to trust it.

@@ -146,3 +146,20 @@ fn locals_alone_will_do() {
     engine.wait_log("to remote nowhere@envnoathost\n");
     engine.wait_log("\nbounce msg 1 qp ");
 }
+
+#[test]
+fn mail_is_held_for_a_link_here_too() {
+    let house = House::new("");
+    let home = house.home.clone();
+    remote(&home, DONE);
+    house.control("links", "isp far.test 192.0.2.9:2525 manual\n");
+    let mut engine = Engine::start(&home, "held");
+    inject(&home, &["ann@far.test"]);
+    wait_for("it to be held", || house.cli(&["queue", "list"]).contains("held for link isp"));
+    assert!(!engine.log().contains("to remote ann@far.test"), "{}", engine.log());
+    house.cli(&["serialmail", "up", "isp"]);
+    engine.wait_log("to remote ann@far.test\n");
+    wait_for("its end", || engine.log().contains("\nend msg "));
+    engine.signal(rustix::process::Signal::TERM);
+    assert_eq!(engine.child.wait().unwrap().code(), Some(0));
+}
