@@ -79,6 +79,12 @@ impl Kept {
         let ask = || self.keepers.accounts.find(domain, name).map(Answer::Account);
         let Answer::Account(Some(mut record)) = self.ask(&question, depth, ask)? else { return Ok(None) };
         let ask = || self.keepers.domains.limits(domain).map(Answer::Limits);
+        // A domain without limits of its own has the site's.
+        let ask = || {
+            ask().and_then(
+                |own| if matches!(own, Answer::Limits(None)) { self.keepers.domains.limits("").map(Answer::Limits) } else { Ok(own) },
+            )
+        };
         if let Answer::Limits(Some(limits)) = self.ask(&Question::Limits(domain.to_owned()), depth, ask)? {
             record.flags = record.effective_flags(&limits);
         }

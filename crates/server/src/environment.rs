@@ -117,7 +117,7 @@ fn folders(config: &Config, found: &mut Findings) {
 fn domains(config: &Config, account: Option<&Option<(u32, u32)>>, found: &mut Findings) {
     let Some(account) = account else { return };
     let worker = account.map_or_else(|| nix::unistd::geteuid().as_raw(), |(uid, _)| uid);
-    let known = Admin::for_config(config).and_then(|admin| admin.domains());
+    let known = Admin::for_config(config).and_then(|admin| admin.domains()); // who keeps the accounts does not matter here
     match known {
         Ok(entries) => entries.iter().filter(|e| e.alias_of.is_none()).for_each(|entry| domain(worker, entry, found)),
         // As another user than root and the server's there is nothing to be seen.

@@ -6,8 +6,11 @@ use postino_control::Config;
 use postino_control::directory::Store;
 use postino_databases::{Layout, Limits, SqliteSettings};
 use postino_directory::keepers::file_keepers;
-use postino_ports::accounts::Keepers;
+use postino_ports::accounts::{AccountsError, DomainData, Keepers};
+use postino_types::account::{DomainLimits, HashState};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 
 /// The keepers that the configuration names; `None`: vpopmail's files, which the directory reads by itself.
 pub(crate) fn configured(config: &Config) -> anyhow::Result<Option<Keepers>> {
@@ -43,10 +46,20 @@ pub(crate) fn open(config: &Config, store: Store) -> anyhow::Result<Keepers> {
     if !settings.relays {
         keepers.relays = files.relays;
     }
-    if !settings.limits {
-        keepers.domains = files.domains;
-    }
+    keepers.domains = match settings.limits {
+        true => Arc::new(SiteDefaults { kept: keepers.domains, files: files.domains }),
+        false => files.domains,
+    };
     Ok(keepers)
+}
+
+/// The administration over whoever keeps the accounts.
+pub(crate) fn admin(config: &Config) -> anyhow::Result<postino_directory::admin::Admin> {
+    let admin = postino_directory::admin::Admin::for_config(config)?;
+    Ok(match configured(config)? {
+        Some(keepers) => admin.with_keepers(keepers),
+        None => admin,
+    })
 }
 
 fn layout(config: &Config) -> Layout {
@@ -123,6 +136,37 @@ fn ldap(_: &Config) -> anyhow::Result<Keepers> {
     bail!("this postino was built without the feature \"ldap\"")
 }
 
+/// Limits in the store, but the site's defaults (an empty domain) in `etc/vlimits.default`, where vpopmail has them with every store.
+#[derive(Debug)]
+struct SiteDefaults {
+    kept: Arc<dyn DomainData>,
+    files: Arc<dyn DomainData>,
+}
+
+impl DomainData for SiteDefaults {
+    fn limits(&self, domain: &str) -> Result<Option<DomainLimits>, AccountsError> {
+        if domain.is_empty() { self.files.limits(domain) } else { self.kept.limits(domain) }
+    }
+    fn set_limits(&self, domain: &str, limits: Option<&DomainLimits>) -> Result<(), AccountsError> {
+        if domain.is_empty() { self.files.set_limits(domain, limits) } else { self.kept.set_limits(domain, limits) }
+    }
+    fn domain_of(&self, address: IpAddr) -> Result<Option<String>, AccountsError> {
+        self.kept.domain_of(address)
+    }
+    fn addresses(&self) -> Result<Vec<(IpAddr, String)>, AccountsError> {
+        self.kept.addresses()
+    }
+    fn set_domain_of(&self, address: IpAddr, domain: Option<&str>) -> Result<(), AccountsError> {
+        self.kept.set_domain_of(address, domain)
+    }
+    fn hash_state(&self, domain: &str) -> Result<Option<HashState>, AccountsError> {
+        self.kept.hash_state(domain)
+    }
+    fn set_hash_state(&self, domain: &str, state: Option<&HashState>) -> Result<(), AccountsError> {
+        self.kept.set_hash_state(domain, state)
+    }
+}
+
 /// What keeps the store from answering; `None`: it answers.
 pub(crate) fn trouble(config: &Config) -> Option<String> {
     let asked = match configured(config) {
@@ -132,7 +176,7 @@ pub(crate) fn trouble(config: &Config) -> Option<String> {
         Err(error) => return Some(format!("server.toml: [directory]: {error:#}")),
     };
     match asked {
-        Ok(_) | Err(postino_ports::accounts::AccountsError::NoDomain(_)) => None,
+        Ok(_) | Err(AccountsError::NoDomain(_)) => None,
         Err(error) => Some(format!("server.toml: [directory]: {error} (a missing table is made by the first `postino domain add`)")),
     }
 }

@@ -7,6 +7,7 @@ mod address;
 mod clearopensmtp;
 mod complaint;
 mod domains;
+mod elsewhere;
 mod explained;
 mod local_time;
 pub mod onchange;
@@ -24,6 +25,7 @@ mod valias;
 mod vcdir;
 mod vchangepw;
 mod vchkpw;
+mod vconvert;
 mod vdeldomain;
 mod vdeloldusers;
 mod vdeluser;
@@ -40,6 +42,7 @@ mod world;
 
 pub use world::World;
 
+use postino_control::directory::Store;
 use postino_types::exit;
 use std::ffi::OsString;
 use std::io::Write;
@@ -59,6 +62,7 @@ pub const PROGRAMS: &[(&str, Program)] = &[
     ("vcdir", vcdir::run),
     ("vchangepw", vchangepw::run),
     ("vchkpw", vchkpw::run),
+    ("vconvert", vconvert::run),
     ("vdeldomain", vdeldomain::run),
     ("vdeloldusers", vdeloldusers::run),
     ("vdeluser", vdeluser::run),
@@ -89,11 +93,12 @@ pub fn find(name: &str) -> Option<Program> {
     PROGRAMS.iter().find(|(known, _)| *known == name).map(|(_, program)| *program)
 }
 
-/// Runs a program on a home whose accounts are in files; `None`: there is no program of this name.
+/// Runs a program on a home; `None`: there is no program of this name. Where `[directory]` names a database, `postino` runs it in our place.
 #[must_use]
 pub fn run(name: &str, home: &Path, args: &[OsString]) -> Option<i32> {
     let program = find(name)?;
     Some(match World::open(name, home) {
+        Ok(world) if world.config.directory.store != Store::Files => elsewhere::run(name, home, args),
         Ok(world) => program(&world, args),
         Err(text) => {
             let _ = writeln!(std::io::stderr().lock(), "{name}: fatal: {text}");

@@ -106,7 +106,7 @@ fn make(world: &World, domain: &str, password: &str, wanted: &Wanted) -> Result<
     if let Some(directory) = &wanted.directory {
         settings.vpopmail_home = std::path::absolute(directory).map_err(Complaint::error)?;
     }
-    let _ = Admin::new(settings).add_domain(domain, password.as_bytes())?;
+    let _ = world.over_keepers(Admin::new(settings)).add_domain(domain, password.as_bytes())?;
     let quota = wanted.quota.map_or_else(|| default_quota(world, None), |quota| quota.to_string());
     let _ = admin.edit(&format!("postmaster@{domain}"), |record| {
         record.gecos = b"Postmaster".to_vec();

@@ -78,11 +78,19 @@ impl World {
         }
     }
 
+    /// The same administration over whoever keeps the accounts.
+    pub(crate) fn over_keepers(&self, admin: Admin) -> Admin {
+        match &self.keepers {
+            Some(keepers) => admin.with_keepers(keepers.clone()),
+            None => admin,
+        }
+    }
+
     /// The administration, with vpopmail's habits.
     pub(crate) fn admin(&self) -> Result<Admin, Complaint> {
         let settings = &self.config.vpopmail;
         let hash = self.new_hash();
         let clear = if settings.clear_passwords { ClearPassword::Store } else { ClearPassword::LeaveOut };
-        Ok(Admin::for_config(&self.config)?.with_new_hash(hash).with_clear_passwords(clear))
+        Ok(self.over_keepers(Admin::for_config(&self.config)?).with_new_hash(hash).with_clear_passwords(clear))
     }
 }

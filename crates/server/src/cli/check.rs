@@ -86,6 +86,6 @@ pub(crate) fn run_store(place: &Place, args: &CheckStoreArgs) -> anyhow::Result<
 /// What a dead change left (and is now put right), and what is wrong with domains and accounts.
 fn check_domains(home: &std::path::Path) -> anyhow::Result<(Vec<String>, Vec<String>)> {
     let Ok(loaded) = postino_control::load(home) else { return Ok((Vec::new(), Vec::new())) }; // `postino check` says why
-    let Ok(admin) = postino_directory::admin::Admin::for_config(&loaded.config) else { return Ok((Vec::new(), Vec::new())) };
+    let Ok(admin) = crate::keepers::admin(&loaded.config) else { return Ok((Vec::new(), Vec::new())) };
     Ok((admin.recover()?, admin.check()?))
 }

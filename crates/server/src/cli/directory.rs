@@ -186,7 +186,7 @@ pub(crate) enum AliasCommand {
 }
 
 fn admin(place: &Place) -> anyhow::Result<Admin> {
-    Ok(Admin::for_config(&super::load(&place.home())?)?)
+    crate::keepers::admin(&super::load(&place.home())?)
 }
 
 fn clear(admin: Admin, args: &PasswordArgs) -> Admin {
@@ -203,7 +203,7 @@ fn done(place: &Place, change: Change) -> anyhow::Result<()> {
 
 /// `setup` and `demo`: true when the domain was made.
 pub(crate) fn add_domain_if_missing(config: &Config, domain: &str, password: &str) -> anyhow::Result<bool> {
-    match Admin::for_config(config)?.add_domain(domain, password.as_bytes()) {
+    match crate::keepers::admin(config)?.add_domain(domain, password.as_bytes()) {
         Ok(_) => Ok(true),
         Err(AdminError::DomainExists(_)) => Ok(false),
         Err(e) => Err(e.into()),
@@ -212,7 +212,7 @@ pub(crate) fn add_domain_if_missing(config: &Config, domain: &str, password: &st
 
 /// `demo`: adds a user unless there.
 pub(crate) fn add_user_if_missing(config: &Config, address: &str, password: &str) -> anyhow::Result<()> {
-    match Admin::for_config(config)?.add_user(address, password.as_bytes()) {
+    match crate::keepers::admin(config)?.add_user(address, password.as_bytes()) {
         Ok(_) | Err(AdminError::UserExists(_)) => Ok(()),
         Err(e) => Err(e.into()),
     }

@@ -56,9 +56,9 @@ pub(crate) fn serve(loaded: &Loaded, greeting: Option<String>) -> anyhow::Result
 
 /// What a `domain` or `user` command that died half-way left is finished or undone. Trouble is no reason not to serve: the next change tries again.
 fn finish_changes(config: &postino_control::Config) {
-    match postino_directory::admin::Admin::for_config(config).and_then(|admin| admin.recover()) {
+    match crate::keepers::admin(config).and_then(|admin| Ok(admin.recover()?)) {
         Ok(found) => found.iter().for_each(|line| tracing::warn!("{line}; it was finished or undone")),
-        Err(error) => tracing::warn!(%error, "unfinished changes of domains were not looked for"),
+        Err(error) => tracing::warn!(error = format!("{error:#}"), "unfinished changes of domains were not looked for"),
     }
 }
 

@@ -16,8 +16,21 @@ pub(crate) struct VpopmailArgs {
 
 /// The command.
 pub(crate) fn run(place: &Place, args: &VpopmailArgs) -> anyhow::Result<i32> {
-    postino_vpopmail::run(&args.name, &place.home(), &args.words)
-        .ok_or_else(|| anyhow::anyhow!("vpopmail has no program {:?} (known: {})", args.name, known()))
+    let Some(program) = postino_vpopmail::find(&args.name) else {
+        anyhow::bail!("vpopmail has no program {:?} (known: {})", args.name, known());
+    };
+    let home = place.home();
+    let opened = postino_vpopmail::World::open(&args.name, &home).map_err(anyhow::Error::msg).and_then(|mut world| {
+        world.keepers = crate::keepers::configured(&world.config)?;
+        Ok(world)
+    });
+    match opened {
+        Ok(world) => Ok(program(&world, &args.words)),
+        Err(error) => {
+            eprintln!("{}: fatal: {error:#}", args.name);
+            Ok(postino_vpopmail::trouble(&args.name))
+        }
+    }
 }
 
 fn known() -> String {

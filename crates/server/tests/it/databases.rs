@@ -32,6 +32,17 @@ fn house_on(store: &str, connection_file: &Path) -> House {
         std::fs::remove_file(house.home.join("domains/example.test").join(name)).unwrap();
     }
     house.start();
+    // The command line changes what the server serves.
+    house.cli(&["user", "remove", "pluto@example.test", "--yes"]);
+    let mut add = postino();
+    add.args(["user", "add", "pluto@example.test", "--password-file", "-", "--home"]).arg(&house.home);
+    let mut add = add.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut add.stdin.take().unwrap(), b"segreto\n").unwrap();
+    assert!(add.wait().unwrap().success());
+    let info = text(
+        &super::house::run(postino().args(["vpopmail", "vuserinfo", "-q", "pluto@example.test"]).env("POSTINO_HOME", &house.home)).stdout,
+    );
+    assert_eq!(info.trim(), "NOQUOTA");
     house
 }
 
