@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// Name of the file, in `users/` for domains, in the domain's directory for its accounts.
 pub(super) const FILE: &str = ".change";
+/// The name that it has before it is whole.
+pub(super) const TEMPORARY: &str = "..change.new";
 /// Larger ones are none of ours.
 const BYTES_MAX: u64 = 64 << 20;
 
@@ -80,7 +82,9 @@ impl Intent {
     /// Writes it down; gone again when the guard is dropped, for the writer has then finished or undone.
     pub(super) fn write(&self, directory: &Path) -> Result<Written, AdminError> {
         let path = directory.join(FILE);
-        postino_disk::replace_file(&path, self.print().as_bytes(), 0o600).map_err(AdminError::io(&path))?;
+        let text = self.print();
+        let note = postino_disk::Replacement { name: FILE, bytes: text.as_bytes(), mode: 0o600 };
+        postino_disk::replace_files(directory, &[note]).map_err(AdminError::io(&path))?;
         Ok(Written { path })
     }
 }

@@ -28,9 +28,9 @@ impl Admin {
             return Ok(found);
         }
         let left = intent::left_in(&self.settings.home.join("users"))?.is_some();
+        drop(self.lock_domains()?);
         if left {
             found.push("users: a change of domains was not finished".to_owned());
-            drop(self.lock_domains()?);
         }
         for entry in self.domains()?.into_iter().filter(|entry| entry.alias_of.is_none()) {
             if self.is_left_in(&entry) {
@@ -69,7 +69,7 @@ impl Admin {
     }
 
     fn is_left_in(&self, entry: &DomainEntry) -> bool {
-        let names = DOMAIN_TEMPORARIES.into_iter().chain([intent::FILE]);
+        let names = DOMAIN_TEMPORARIES.into_iter().chain([intent::FILE, intent::TEMPORARY]);
         names.into_iter().any(|name| std::fs::symlink_metadata(entry.directory.join(name)).is_ok())
     }
 
@@ -77,6 +77,7 @@ impl Admin {
     pub(super) fn recover_domains(&self) -> Result<(), AdminError> {
         let users = self.settings.home.join("users");
         intent::sweep(&users, &USERS_FILES)?;
+        drop(std::fs::remove_file(users.join(intent::TEMPORARY)));
         intent::sweep(&self.settings.home.join("control"), &CONTROL_FILES)?;
         match intent::left_in(&users)? {
             None if std::fs::symlink_metadata(users.join(intent::FILE)).is_ok() => intent::forget(&users), // torn: nothing was done yet
@@ -131,11 +132,14 @@ impl Admin {
     pub(super) fn lock_domain(&self, entry: &DomainEntry) -> Result<File, AdminError> {
         let _acting = ActingAs::begin(entry.owner())?;
         let lock = lock_directory(&entry.directory)?;
+        drop(std::fs::remove_file(entry.directory.join(intent::TEMPORARY)));
         let stray = DOMAIN_TEMPORARIES.map(|name| entry.directory.join(name));
         if stray.iter().any(|path| std::fs::symlink_metadata(path).is_ok())
-            && let Ok(_idle) = lock_within(&entry.directory.join(".vpasswd.lock"), Some(entry.owner()), Duration::ZERO)
+            && let Ok(idle) = lock_within(&entry.directory.join(".vpasswd.lock"), Some(entry.owner()), Duration::ZERO)
         {
             stray.iter().for_each(|path| drop(std::fs::remove_file(path)));
+            drop(idle);
+            self.keepers.accounts.rebuild(entry.real())?; // the text may be new and the data base old
         }
         let is_left = std::fs::symlink_metadata(entry.directory.join(intent::FILE)).is_ok();
         if !is_left {

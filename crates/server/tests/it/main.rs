@@ -11,6 +11,7 @@ mod databases;
 mod fetch;
 mod howto;
 mod import;
+mod kill_changes;
 mod limits;
 mod links;
 mod mail_in_and_out;
