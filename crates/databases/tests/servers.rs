@@ -40,6 +40,7 @@ fn all(brand: Brand, old: &str) {
     many_accounts(&one);
     many_callers(&one);
     server.sql("", "CREATE DATABASE tables");
+    replica_and_master(&server, brand);
     let tables = keepers(&server, brand, "tables", Layout::TableForEachDomain);
     contract::run(&tables);
     contract::too_long(&tables);
@@ -50,15 +51,43 @@ fn all(brand: Brand, old: &str) {
     outages(&mut server, &one);
 }
 
+/// Questions go to the first server, changes to the second: here two databases, so that one sees who was asked.
+fn replica_and_master(server: &DatabaseServer, brand: Brand) {
+    server.sql("", "CREATE DATABASE master");
+    let (read, write) = (server.connection_line("vpopmail"), server.connection_line("master"));
+    let (layout, limits) = (Layout::OneTable, Limits::default());
+    let both = match brand {
+        Brand::Postgresql => {
+            let parse = |line: &str| postino_databases::connection_file::PostgresqlServer::parse(line).unwrap();
+            let (read, write) = (parse(&read), Some(parse(&write)));
+            postino_databases::postgresql(&postino_databases::PostgresqlSettings { read, write, layout, limits })
+        }
+        Brand::Mariadb => {
+            let parse = |line: &str| postino_databases::connection_file::MysqlServer::parse(line).unwrap();
+            let (read, write) = (parse(&read), Some(parse(&write)));
+            postino_databases::mysql(&postino_databases::MysqlSettings { read, write, authorities: None, layout, limits })
+        }
+    };
+    let master = keepers(server, brand, "master", Layout::OneTable);
+    both.accounts.add_domain("one.example").unwrap();
+    both.accounts.insert("one.example", &record("ann")).unwrap();
+    assert_eq!(master.accounts.find("one.example", "ann"), Ok(Some(record("ann"))), "the master got it");
+    assert_eq!(both.accounts.find("one.example", "ann"), Ok(None), "the replica was asked, and has not heard of it");
+    both.accounts.update("one.example", &record("ann")).unwrap();
+    both.accounts.remove("one.example", "ann").unwrap();
+    assert_eq!(master.accounts.count("one.example"), Ok(0));
+}
+
 fn many_accounts(keepers: &Keepers) {
-    let names: Vec<String> = (0..2000).map(|n| format!("u{n:05}")).collect();
+    let names: Vec<String> = (0..10_000).map(|n| format!("u{n:05}")).collect();
     keepers.accounts.add_domain("big.example").unwrap();
     for name in &names {
         keepers.accounts.insert("big.example", &record(name)).unwrap();
     }
+    assert_eq!(keepers.accounts.count("big.example"), Ok(10_000));
     let mut seen: Vec<String> = Vec::new();
     while let Some(page) =
-        Some(keepers.accounts.page("big.example", seen.last().map(String::as_str), 300).unwrap()).filter(|p| !p.is_empty())
+        Some(keepers.accounts.page("big.example", seen.last().map(String::as_str), 1000).unwrap()).filter(|p| !p.is_empty())
     {
         seen.extend(page.into_iter().map(|record| record.name));
     }

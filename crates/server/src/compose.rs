@@ -91,10 +91,14 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
 pub(crate) fn directory(live: &Live, clock: &Arc<dyn Clock>) -> anyhow::Result<postino_directory::VpopmailDirectory> {
     let directory = postino_directory::VpopmailDirectory::new(live.clone(), Arc::clone(clock));
     let config = live.get();
-    Ok(match crate::keepers::configured(&config).context("who keeps the accounts ([directory] in server.toml)")? {
-        None => directory,
-        Some(keepers) => directory.with_keepers(keepers, config.directory.cache, config.directory.cache_absent),
-    })
+    Ok(
+        match crate::keepers::configured(&config, crate::keepers::Purpose::Serving)
+            .context("who keeps the accounts ([directory] in server.toml)")?
+        {
+            None => directory,
+            Some(keepers) => directory.with_keepers(keepers, config.directory.cache, config.directory.cache_absent),
+        },
+    )
 }
 
 /// Who asks the block lists: a resolver of its own, whose cache a flood of strangers may fill.

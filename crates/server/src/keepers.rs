@@ -12,16 +12,34 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
+/// What the keepers are wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Mail and logins: a replica may answer.
+    Serving,
+    /// Changes, which must see what was changed a moment ago: the master answers.
+    Changing,
+}
+
 /// The keepers that the configuration names; `None`: vpopmail's files, which the directory reads by itself.
-pub(crate) fn configured(config: &Config) -> anyhow::Result<Option<Keepers>> {
+pub(crate) fn configured(config: &Config, purpose: Purpose) -> anyhow::Result<Option<Keepers>> {
     match config.directory.store {
         Store::Files => Ok(None),
-        store => open(config, store).map(Some),
+        store => open(config, store, purpose).map(Some),
+    }
+}
+
+/// The servers for questions and for changes.
+#[cfg(any(feature = "postgresql", feature = "mysql"))]
+fn servers<S>(read: S, write: Option<S>, purpose: Purpose) -> (S, Option<S>) {
+    match (write, purpose) {
+        (Some(master), Purpose::Changing) => (master, None),
+        (write, _) => (read, write),
     }
 }
 
 /// The keepers of a store, as copies need them: files too.
-pub(crate) fn open(config: &Config, store: Store) -> anyhow::Result<Keepers> {
+pub(crate) fn open(config: &Config, store: Store, purpose: Purpose) -> anyhow::Result<Keepers> {
     let mut keepers = match store {
         Store::Files => {
             let files = file_keepers(config);
@@ -31,8 +49,8 @@ pub(crate) fn open(config: &Config, store: Store) -> anyhow::Result<Keepers> {
             let path = config.directory.connection_file(store, &config.vpopmail_home);
             postino_databases::sqlite(&SqliteSettings { path, layout: layout(config), limits: limits(config) })
         }
-        Store::Postgresql => postgresql(config)?,
-        Store::Mysql => mysql(config)?,
+        Store::Postgresql => postgresql(config, purpose)?,
+        Store::Mysql => mysql(config, purpose)?,
         Store::Ldap => ldap(config)?,
         Store::Odbc => bail!("this postino was built without the feature \"odbc\""),
     };
@@ -56,7 +74,7 @@ pub(crate) fn open(config: &Config, store: Store) -> anyhow::Result<Keepers> {
 /// The administration over whoever keeps the accounts.
 pub(crate) fn admin(config: &Config) -> anyhow::Result<postino_directory::admin::Admin> {
     let admin = postino_directory::admin::Admin::for_config(config)?;
-    Ok(match configured(config)? {
+    Ok(match configured(config, Purpose::Changing)? {
         Some(keepers) => admin.with_keepers(keepers),
         None => admin,
     })
@@ -85,13 +103,14 @@ fn connection_file(config: &Config, store: Store) -> anyhow::Result<String> {
 }
 
 #[cfg(feature = "postgresql")]
-fn postgresql(config: &Config) -> anyhow::Result<Keepers> {
+fn postgresql(config: &Config, purpose: Purpose) -> anyhow::Result<Keepers> {
     use anyhow::Context as _;
     use postino_databases::connection_file::{PostgresqlServer, lines};
     let text = connection_file(config, Store::Postgresql)?;
     let parsed =
         lines(&text).and_then(|(read, write)| Ok((PostgresqlServer::parse(read)?, write.map(PostgresqlServer::parse).transpose()?)));
     let (read, write) = parsed.map_err(anyhow::Error::msg).context("vpopmail.pgsql")?;
+    let (read, write) = servers(read, write, purpose);
     Ok(postino_databases::postgresql(&postino_databases::PostgresqlSettings {
         read,
         write,
@@ -101,24 +120,25 @@ fn postgresql(config: &Config) -> anyhow::Result<Keepers> {
 }
 
 #[cfg(not(feature = "postgresql"))]
-fn postgresql(_: &Config) -> anyhow::Result<Keepers> {
+fn postgresql(_: &Config, _: Purpose) -> anyhow::Result<Keepers> {
     bail!("this postino was built without the feature \"postgresql\"")
 }
 
 #[cfg(feature = "mysql")]
-fn mysql(config: &Config) -> anyhow::Result<Keepers> {
+fn mysql(config: &Config, purpose: Purpose) -> anyhow::Result<Keepers> {
     use anyhow::Context as _;
     use postino_databases::connection_file::{MysqlServer, lines};
     let text = connection_file(config, Store::Mysql)?;
     let parsed = lines(&text).and_then(|(read, write)| Ok((MysqlServer::parse(read)?, write.map(MysqlServer::parse).transpose()?)));
     let (read, write) = parsed.map_err(anyhow::Error::msg).context("vpopmail.mysql")?;
+    let (read, write) = servers(read, write, purpose);
     let authorities = config.directory.tls_authorities.clone();
     let (layout, limits) = (layout(config), limits(config));
     Ok(postino_databases::mysql(&postino_databases::MysqlSettings { read, write, authorities, layout, limits }))
 }
 
 #[cfg(not(feature = "mysql"))]
-fn mysql(_: &Config) -> anyhow::Result<Keepers> {
+fn mysql(_: &Config, _: Purpose) -> anyhow::Result<Keepers> {
     bail!("this postino was built without the feature \"mysql\"")
 }
 
@@ -169,7 +189,7 @@ impl DomainData for SiteDefaults {
 
 /// What keeps the store from answering; `None`: it answers.
 pub(crate) fn trouble(config: &Config) -> Option<String> {
-    let asked = match configured(config) {
+    let asked = match configured(config, Purpose::Serving) {
         Ok(None) => return None,
         // The domain need not exist; a store that answers says so.
         Ok(Some(keepers)) => keepers.accounts.find("postino-check.invalid", "nobody"),

@@ -2,6 +2,7 @@
 //! anything; the source is never changed.
 
 use super::{Place, print_json, say};
+use crate::keepers::{Purpose, open};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use postino_control::directory::Store;
@@ -47,7 +48,7 @@ pub(crate) fn run(place: &Place, command: &DirectoryCommand) -> anyhow::Result<i
         bail!("--from and --to are the same store");
     }
     let config = super::load(&place.home())?;
-    let (source, target) = (crate::keepers::open(&config, from)?, crate::keepers::open(&config, to)?);
+    let (source, target) = (open(&config, from, Purpose::Changing)?, open(&config, to, Purpose::Changing)?);
     let known = Admin::for_config(&config)?.domains()?;
     let mut domains: Vec<String> = known.into_iter().filter(|entry| entry.alias_of.is_none()).map(|entry| entry.name).collect();
     for wanted in &args.domains {

@@ -2,6 +2,7 @@
 //! names; small programs that link no database are that one's.
 
 use super::Place;
+use crate::keepers::Purpose;
 use clap::Args;
 use std::ffi::OsString;
 
@@ -21,7 +22,9 @@ pub(crate) fn run(place: &Place, args: &VpopmailArgs) -> anyhow::Result<i32> {
     };
     let home = place.home();
     let opened = postino_vpopmail::World::open(&args.name, &home).map_err(anyhow::Error::msg).and_then(|mut world| {
-        world.keepers = crate::keepers::configured(&world.config)?;
+        let of_the_mail = matches!(args.name.as_str(), "vchkpw" | "vdelivermail");
+        let purpose = if of_the_mail { Purpose::Serving } else { Purpose::Changing };
+        world.keepers = crate::keepers::configured(&world.config, purpose)?;
         Ok(world)
     });
     match opened {
