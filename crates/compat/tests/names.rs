@@ -11,7 +11,7 @@ const NAMES: &str = "qmail-start qmail-lspawn qmail-rspawn qmail-local qmail-rem
     mailsubj qmail-qmtpd qmail-qmqpc qmail-qmqpd tcpserver tcpclient tcp-env tcprules tcprulescheck rblsmtpd cdb addcr delcr fixcrlf recordio argv0 \
     mconnect tcpcat who@ date@ finger@ http@ vadddomain vdeldomain vaddaliasdomain vadduser vdeluser vpasswd vmoduser vsetuserquota vuserinfo \
     vdominfo valias vmoddomlimits vmkpasswd vqmaillocal vipmap vcdir vchangepw vchkpw clearopensmtp vpopbull vkill vdeloldusers dotqmail2valias \
-    vusaged vpopmaild";
+    vusaged vpopmaild vconvert";
 
 #[test]
 fn every_historical_name_is_known() {

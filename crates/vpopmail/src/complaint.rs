@@ -2,7 +2,7 @@
 //! every program here; knows none of them.
 
 use crate::World;
-use postino_directory::admin::AdminError;
+use postino_directory::admin::{AdminError, Change};
 use postino_directory::names::NameError;
 use postino_ports::accounts::AccountsError;
 use std::io::Write;
@@ -104,6 +104,13 @@ pub(crate) fn ended(result: Result<i32, Complaint>) -> i32 {
 /// Prints; a reader that closed its end is no error of ours.
 pub(crate) fn say(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Tells which lists were out of order.
+pub(crate) fn notice(change: &Change) {
+    for path in &change.sorted {
+        let _ = write!(std::io::stderr().lock(), "NOTICE: Out of order entries found in {}\n   Sorting...\n\n", path.display());
+    }
 }
 
 /// Only root and the owner of the tree may change it.

@@ -1,7 +1,7 @@
 //! vaddaliasdomain REAL ALIAS: another name for a domain; the words may change places. Run by an administrator.
 
 use crate::World;
-use crate::complaint::{Complaint, ended, need_rights, say};
+use crate::complaint::{Complaint, ended, need_rights, notice, say};
 use crate::options::Options;
 use crate::world::VERSION;
 use crate::{address, domains, onchange, reload};
@@ -34,7 +34,7 @@ fn work(world: &World, options: &Options) -> Result<i32, Complaint> {
         (false, true) => (second, first),
     };
     address::domain_name(&alias)?;
-    let _ = world.admin()?.add_alias_domain(&real, &alias)?;
+    notice(&world.admin()?.add_alias_domain(&real, &alias)?);
     onchange::tell(&world.config.vpopmail_home, "add_alias_domain", &[&alias, &real]);
     reload::ask(&world.config.home);
     Ok(0)

@@ -1,13 +1,12 @@
 //! vadddomain [options] DOMAIN [PASSWORD]: adds a domain with its postmaster. Run by an administrator. The password is asked for twice when it is not given.
 
 use crate::World;
-use crate::complaint::{Complaint, ended, need_rights, say};
+use crate::complaint::{Complaint, ended, need_rights, notice, say};
 use crate::options::Options;
-use crate::vadduser::default_quota;
 use crate::world::VERSION;
 use crate::{accounts, address, onchange, prompt, random_password, reload};
 use nix::unistd::User;
-use postino_directory::admin::{Admin, CatchAll, Owner};
+use postino_directory::admin::{AbuseAlias, CatchAll, NewDomain, Owner};
 use postino_types::account::Quota;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -101,24 +100,18 @@ fn wanted(options: &Options) -> Result<Wanted, Complaint> {
 
 fn make(world: &World, domain: &str, password: &str, wanted: &Wanted) -> Result<(), Complaint> {
     let admin = world.admin()?;
-    let mut settings = admin.settings().clone();
-    settings.owner = Owner { uid: wanted.uid.unwrap_or(settings.owner.uid), gid: wanted.gid.unwrap_or(settings.owner.gid) };
-    if let Some(directory) = &wanted.directory {
-        settings.vpopmail_home = std::path::absolute(directory).map_err(Complaint::error)?;
-    }
-    let _ = world.over_keepers(Admin::new(settings)).add_domain(domain, password.as_bytes())?;
-    let quota = wanted.quota.map_or_else(|| default_quota(world, None), |quota| quota.to_string());
-    let _ = admin.edit(&format!("postmaster@{domain}"), |record| {
-        record.gecos = b"Postmaster".to_vec();
-        record.quota = quota;
-    })?;
-    let catch_all = match wanted.catch_all.as_deref() {
+    let usual = admin.settings().owner;
+    let mut new = NewDomain::new(domain, password.as_bytes());
+    new.abuse = AbuseAlias::LeaveOut;
+    new.postmaster.comment = Some("Postmaster".to_owned());
+    new.postmaster.quota = wanted.quota.map(|quota| quota.to_string());
+    new.base = wanted.directory.as_ref().map(std::path::absolute).transpose().map_err(Complaint::error)?;
+    new.owner = Some(Owner { uid: wanted.uid.unwrap_or(usual.uid), gid: wanted.gid.unwrap_or(usual.gid) });
+    new.catch_all = match wanted.catch_all.as_deref() {
         None | Some("") => CatchAll::Bounce,
         Some(address) if address.contains('@') => CatchAll::Forward(address.to_owned()),
-        Some(user) => CatchAll::Directory(admin.domain(domain)?.directory.join(user)),
+        Some(user) => CatchAll::Account(user.to_owned()),
     };
-    let _ = admin.set_catch_all(domain, &catch_all)?;
-    // vpopmail makes none; an administrator who wants abuse@ says so.
-    world.aliases().remove(domain, "abuse", None)?;
+    notice(&admin.add_domain_as(&new)?);
     Ok(())
 }

@@ -5,8 +5,8 @@ use crate::complaint::{Complaint, ended, need_rights, number, say};
 use crate::options::Options;
 use crate::world::VERSION;
 use crate::{accounts, address, onchange, prompt, random_password};
-use postino_directory::admin::NewUser;
-use postino_types::account::{DomainLimits, Quota};
+use postino_directory::admin::{NewSecret, NewUser};
+use postino_types::account::Quota;
 use std::ffi::OsString;
 
 const USAGE: &str = "vadduser: usage: [options] email_address [passwd]
@@ -45,26 +45,22 @@ fn work(world: &World, options: &Options) -> Result<i32, Complaint> {
     if accounts::record(world, &domain, &address.user)?.is_some() {
         return Err(Complaint::numbered(number::USER_EXISTS).plain());
     }
-    let password = match (&wanted.random, &wanted.hash, options.word(1)) {
-        (Some(random), _, _) => random.clone(),
-        // Never used: the hash that was given takes its place.
-        (None, Some(_), _) => random_password::asked(None)?,
-        (None, None, Some(password)) if !password.is_empty() => password.to_owned(),
-        _ => prompt::new_password(whose)?,
+    let secret = match (&wanted.random, wanted.hash, options.word(1)) {
+        (Some(random), _, _) => NewSecret::Password(random.clone().into_bytes()),
+        (None, Some(hash), _) if hash.is_empty() => NewSecret::None,
+        (None, Some(hash), _) => NewSecret::Hash(hash),
+        (None, None, Some(password)) if !password.is_empty() => NewSecret::Password(password.as_bytes().to_vec()),
+        _ => NewSecret::Password(prompt::new_password(whose)?.into_bytes()),
     };
     address::new_user(&address.user)?;
-    accounts::secrets_fit(&password)?;
-    let limits = world.keepers().map_err(Complaint::error)?.domains.limits(&domain.name)?;
-    let quota = wanted.quota.map_or_else(|| default_quota(world, limits.as_ref()), |quota| quota.to_string());
-    let mut user = NewUser::new(&address.user, password.as_bytes());
-    user.quota = Some(quota);
+    if let NewSecret::Password(password) = &secret {
+        accounts::secrets_fit(&String::from_utf8_lossy(password))?;
+    }
+    let mut user = NewUser::new(&address.user, b"");
+    user.secret = secret;
+    user.quota = wanted.quota.map(|quota| quota.to_string());
     user.comment = wanted.gecos.as_ref().map(|gecos| String::from_utf8_lossy(gecos).into_owned());
     let _ = world.admin()?.add_users(&domain.name, &[user])?;
-    if let Some(hash) = wanted.hash {
-        let clear = world.config.vpopmail.clear_passwords.then(String::new);
-        let _ =
-            world.admin()?.edit(&format!("{}@{}", address.user, domain.name), |record| (record.password, record.clear) = (hash, clear))?;
-    }
     onchange::tell(&world.config.vpopmail_home, "add_user", &[&format!("{}@{}", address.user, domain.name)]);
     if let Some(random) = wanted.random {
         say(&format!("Random password: {random}\n"));
@@ -87,11 +83,4 @@ fn wanted(options: &Options) -> Result<Wanted, Complaint> {
         }
     }
     Ok(wanted)
-}
-
-/// The domain's default for new accounts, else the site's.
-pub(crate) fn default_quota(world: &World, limits: Option<&DomainLimits>) -> String {
-    let of_domain = limits.map(|limits| Quota { bytes: limits.default_quota_bytes, messages: limits.default_messages_max });
-    let quota = of_domain.filter(|quota| !quota.is_none()).unwrap_or_else(|| Quota::parse(&world.config.vpopmail.default_quota));
-    quota.to_string()
 }

@@ -1,7 +1,7 @@
 //! vdeldomain [-f] DOMAIN: removes a domain with all its mail, or an alias domain alone. Run by an administrator.
 
 use crate::World;
-use crate::complaint::{Complaint, ended, need_rights, number, say};
+use crate::complaint::{Complaint, ended, need_rights, notice, number, say};
 use crate::options::Options;
 use crate::world::VERSION;
 use crate::{onchange, reload};
@@ -38,7 +38,7 @@ fn work(world: &World, options: &Options) -> Result<i32, Complaint> {
     if !aliases.is_empty() {
         say(&format!("Warning: Alias domains deleted:\n{aliases}"));
     }
-    let _ = admin.remove_domain(&domain, AliasDomains::Remove)?;
+    notice(&admin.remove_domain(&domain, AliasDomains::Remove)?);
     onchange::tell(&world.config.vpopmail_home, "del_domain", &[&domain]);
     reload::ask(&world.config.home);
     Ok(0)

@@ -4,7 +4,7 @@
 use crate::complaint::Complaint;
 use postino_control::Config;
 use postino_control::vpopmail::PasswordHash;
-use postino_directory::admin::{Admin, ClearPassword};
+use postino_directory::admin::{Admin, ClearPassword, Hashing};
 use postino_directory::password::NewHash;
 use postino_ports::accounts::{Aliases, Keepers};
 use std::ffi::{OsStr, OsString};
@@ -91,6 +91,6 @@ impl World {
         let settings = &self.config.vpopmail;
         let hash = self.new_hash();
         let clear = if settings.clear_passwords { ClearPassword::Store } else { ClearPassword::LeaveOut };
-        Ok(self.over_keepers(Admin::for_config(&self.config)?).with_new_hash(hash).with_clear_passwords(clear))
+        Ok(self.over_keepers(Admin::for_config(&self.config)?).with_new_hash(hash).with_clear_passwords(clear).with_hashing(Hashing::Begin))
     }
 }

@@ -2,6 +2,7 @@
 //! once more with names, addresses, dates and texts varied by a seed (`POSTINO_CASE_SEED`). Called by the test harness; asks nothing of a case but
 //! its group and its shape. Needs root and util-linux; without them it says so.
 
+mod accounts;
 mod deliveries;
 mod dns;
 mod engine;
@@ -21,7 +22,7 @@ use std::sync::Mutex;
 use world::World;
 
 /// Groups of programs that are not the server's yet.
-const LATER: [&str; 4] = ["courier", "vpopmail", "vpopmail delivery", "vchkpw"];
+const LATER: [&str; 3] = ["courier", "vpopmail delivery", "vchkpw"];
 /// Cases known not to pass, with the reason: `id TAB reason`. The list may only shrink.
 const EXPECTED: &str = include_str!("qmail_cases/expected_failures.tsv");
 const SEED: &str = "POSTINO_CASE_SEED";
@@ -59,6 +60,7 @@ fn driver(case: &Value) -> Option<Driver> {
         "tcprules" => programs::tcprules,
         "tcpserver" => sessions::tcpserver,
         "rblsmtpd" => sessions::rblsmtpd,
+        "vpopmail" if input["commands"].is_array() => accounts::commands,
         "serialmail" if input["argv"].is_string() => programs::maildirserial,
         "serialmail" => programs::setlock,
         _ if delivers => deliveries::run,

@@ -79,6 +79,17 @@ impl Names {
             ("Secret".to_owned(), format!("S{}", &text[..5])),
         ];
         swaps.extend(pairs);
+        if group.starts_with("vpopmail") {
+            // Their places in sorted files stay.
+            let (user, domain) = (word(&mut state, "pippo", Lengths::Free), word(&mut state, "example", Lengths::Free));
+            let pairs = [
+                ("pippo", format!("pi{}", &user[1..])),
+                ("Example.Test", format!("{}.Test", capital(&domain))),
+                ("example.test", format!("{domain}.test")),
+                ("zxc32", format!("Z{}", &text[..4])),
+            ];
+            swaps.extend(pairs.map(|(old, new)| (old.to_owned(), new)));
+        }
         Self { swaps }
     }
 
