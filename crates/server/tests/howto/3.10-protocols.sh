@@ -80,33 +80,63 @@ contains "$(printf 'LIST\nUSER miky\nPASS wrong\n' | dial 110)" "-ERR authorizat
 +OK 
 -ERR authorization failed"
 
-row 3.10 "APOP: the digest of the banner's stamp and the password"
-# checkpassword knows only scrambled passwords; APOP asks a program that knows them plainly, by the same interface.
-cat >/usr/local/bin/checkapop <<'END'
-#!/usr/bin/python3
-import hashlib, os, sys
-user, digest, stamp = os.fdopen(3, "rb").read().split(b"\0")[:3]
-if user != b"miky" or hashlib.md5(stamp + b"topo").hexdigest().encode() != digest:
-    sys.exit(1)
-os.chdir("/home/miky")
-os.execvp(sys.argv[1], sys.argv[1:])
-END
-chmod 755 /usr/local/bin/checkapop
-tcpserver -u"$(id -u miky)" -g"$(id -g miky)" -H -R -l dukestation.test 127.0.0.1 1110 /var/qmail/bin/qmail-popup dukestation.test /usr/local/bin/checkapop /var/qmail/bin/qmail-pop3d Maildir 2>/dev/null &
+row 3.10 "APOP: the digest of the banner's stamp and the password, checked by vchkpw"
+/home/vpopmail/bin/vadddomain pippo.test segreto
+/home/vpopmail/bin/vadduser topolino@pippo.test topo
+# To vchkpw a client at 127.0.0.1 is a web server's, which has no APOP: these come from another address.
+BOX=$(/home/vpopmail/bin/vuserinfo -d topolino@pippo.test)/Maildir
+cp -p "$(find /home/miky/Maildir/cur -type f)" "$BOX/new/1.2.dukestation.test"
+chown --reference="$BOX" "$BOX/new/1.2.dukestation.test"
+tcpserver -H -R -l dukestation.test 127.0.0.1 1110 /var/qmail/bin/qmail-popup dukestation.test /home/vpopmail/bin/vchkpw /var/qmail/bin/qmail-pop3d Maildir 2>/dev/null &
 eventually answers 1110
 python3 - <<'END'
-import poplib
+import poplib, socket
+real = socket.create_connection
+socket.create_connection = lambda address, *rest, **named: real(address, source_address=("127.0.0.2", 0))
 for password, right in (("topo", True), ("toto", False)):
     client = poplib.POP3("127.0.0.1", 1110)
     assert client.welcome.startswith(b"+OK <") and client.welcome.endswith(b"@dukestation.test>"), client.welcome
     try:
-        answer = client.apop("miky", password)
+        answer = client.apop("topolino@pippo.test", password)
         assert right and answer.startswith(b"+OK "), answer
         assert client.stat()[0] == 1
         client.quit()
     except poplib.error_proto as error:
         assert not right and b"authorization failed" in error.args[0], error
 END
+
+row 3.10 "TLS: behind stunnel, as a program that it starts and as a port that it passes on to"
+openssl req -new -x509 -nodes -days 2 -newkey rsa:2048 -subj /CN=dukestation.test -keyout /etc/stunnel.key -out /etc/stunnel.crt 2>/dev/null
+cat /etc/stunnel.key /etc/stunnel.crt >/etc/stunnel.pem
+chmod 600 /etc/stunnel.pem
+stunnel3 -f -p /etc/stunnel.pem -d 127.0.0.1:465 -r 127.0.0.1:25 2>/var/log/stunnel &
+stunnel3 -f -p /etc/stunnel.pem -d 127.0.0.1:995 -l /var/qmail/bin/qmail-popup -- dukestation.test /home/vpopmail/bin/vchkpw /var/qmail/bin/qmail-pop3d Maildir 2>>/var/log/stunnel &
+python3 - <<'END'
+import poplib, smtplib, socket, ssl, time
+real = socket.create_connection
+socket.create_connection = lambda address, *rest, **named: real(address, source_address=("127.0.0.2", 0))
+context = ssl._create_unverified_context()
+def within(seconds, act):
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return act()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+smtp = within(60, lambda: smtplib.SMTP_SSL("127.0.0.1", 465, context=context))
+smtp.sendmail("pluto@pippo.com", ["davide@dukestation.test"], "Subject: by-stunnel\r\n\r\nx\r\n")
+smtp.quit()
+pop = within(60, lambda: poplib.POP3_SSL("127.0.0.1", 995, context=context))
+pop.apop("topolino@pippo.test", "topo")
+assert pop.stat()[0] == 1 and b"Subject: prova" in pop.retr(1)[1]
+pop.quit()
+END
+eventually one_file_in /home/davide/Maildir/new
+MAIL=$(find /home/davide/Maildir/new -type f)
+has "$MAIL" "Subject: by-stunnel"
+rm "$MAIL"
 
 row 3.10 "clients: mailx sends by sendmail, getmail fetches"
 echo pippo | s-nail -Sv15-compat -Smta=/usr/sbin/sendmail -s by-mailx davide@dukestation.test

@@ -34,7 +34,7 @@ is "$(stat -c %U:%s /var/qmail/queue/lock/tcpto)" qmailr:1024
 is "$(readlink /usr/sbin/sendmail)" /var/qmail/bin/sendmail
 [ -x /usr/local/bin/serialmail/maildirsmtp ] && [ -x /var/qmail/rc ] || fail "maildirsmtp or rc is missing"
 for name in $("$BIN/postino-compat" --list); do
-    [ -x /var/qmail/bin/$name ] || [ -x /usr/local/bin/$name ] || [ -x /bin/$name ] || fail "$name is missing"
+    [ -x /var/qmail/bin/$name ] || [ -x /usr/local/bin/$name ] || [ -x /bin/$name ] || [ -x /home/vpopmail/bin/$name ] || fail "$name is missing"
 done
 # The number 1089 is no word of the documentation: the file says what the engine works as.
 has /var/qmail/control/server.toml 'user = "qmails"'
