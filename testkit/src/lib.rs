@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 pub mod database_server;
+pub mod sasl_client;
 pub mod sim_clock;
 pub mod sim_disk;
 

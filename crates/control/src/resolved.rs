@@ -398,6 +398,12 @@ impl Config {
         candidates.find_map(|key| self.smtproutes.get(key)).filter(|route| !route.relay.is_empty())
     }
 
+    /// The mechanisms of SASL that are offered.
+    #[must_use]
+    pub fn mechanisms(&self) -> Offered {
+        self.authmechs
+    }
+
     /// The rules of a service as they were loaded, and the files that they follow.
     #[must_use]
     pub fn access(&self, service: Service) -> (&Rules, &Sources) {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod answers;
 pub mod dns;
 mod handed;
 pub mod limits;

@@ -1,7 +1,8 @@
 //! One connection, plain or under TLS. Daemons read and write it; STARTTLS turns one into the other. It buffers nothing of its own, so
 //! a plain connection costs no memory here and no byte can be carried across the handshake.
 
-use crate::tls::ServerTls;
+use crate::tls::{Encrypted, ServerTls};
+use postino_sasl::Binding;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -16,7 +17,7 @@ pub enum Stream {
     /// Clear text.
     Plain(TcpStream),
     /// TLS; boxed, so that a plain session does not carry the room of an encrypted one.
-    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    Tls(Box<Encrypted>),
 }
 
 /// How long [`Stream::close`] waits for the peer to finish.
@@ -67,6 +68,25 @@ impl Stream {
         Some(name.replacen("TLS13_", "TLS_", 1))
     }
 
+    /// What this connection alone has, for channel binding; `None` in clear text, or where TLS has nothing of that kind.
+    #[must_use]
+    pub fn channel_binding(&self, binding: Binding) -> Option<Vec<u8>> {
+        match binding {
+            Binding::EndPoint => match self {
+                Self::Plain(_) => None,
+                Self::Tls(tls) => tls.end_point.as_deref().map(<[u8]>::to_vec),
+            },
+            Binding::Exporter => {
+                let session = self.session()?;
+                // RFC 9266 4: before TLS 1.3 it is only good with the extended master secret, of which rustls does not tell.
+                if session.protocol_version()? != rustls::ProtocolVersion::TLSv1_3 {
+                    return None;
+                }
+                session.export_keying_material(vec![0u8; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok()
+            }
+        }
+    }
+
     /// The host name that the client asked for; `None` in clear text or without SNI.
     #[must_use]
     pub fn sni(&self) -> Option<&str> {
@@ -95,14 +115,14 @@ impl Stream {
     fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
-            Self::Tls(tls) => tls.get_ref().0,
+            Self::Tls(tls) => tls.stream.get_ref().0,
         }
     }
 
     fn session(&self) -> Option<&rustls::ServerConnection> {
         match self {
             Self::Plain(_) => None,
-            Self::Tls(tls) => Some(tls.get_ref().1),
+            Self::Tls(tls) => Some(tls.stream.get_ref().1),
         }
     }
 }
@@ -111,7 +131,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_read(context, buffer),
-            Self::Tls(s) => Pin::new(s.as_mut()).poll_read(context, buffer),
+            Self::Tls(s) => Pin::new(&mut s.stream).poll_read(context, buffer),
         }
     }
 }
@@ -120,31 +140,31 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_write(context, bytes),
-            Self::Tls(s) => Pin::new(s.as_mut()).poll_write(context, bytes),
+            Self::Tls(s) => Pin::new(&mut s.stream).poll_write(context, bytes),
         }
     }
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_flush(context),
-            Self::Tls(s) => Pin::new(s.as_mut()).poll_flush(context),
+            Self::Tls(s) => Pin::new(&mut s.stream).poll_flush(context),
         }
     }
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_shutdown(context),
-            Self::Tls(s) => Pin::new(s.as_mut()).poll_shutdown(context),
+            Self::Tls(s) => Pin::new(&mut s.stream).poll_shutdown(context),
         }
     }
     fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_write_vectored(context, parts),
-            Self::Tls(s) => Pin::new(s.as_mut()).poll_write_vectored(context, parts),
+            Self::Tls(s) => Pin::new(&mut s.stream).poll_write_vectored(context, parts),
         }
     }
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(s) => s.is_write_vectored(),
-            Self::Tls(s) => s.is_write_vectored(),
+            Self::Tls(s) => s.stream.is_write_vectored(),
         }
     }
 }

@@ -53,9 +53,28 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Our certificates and session keys; shared by all listeners.
 pub struct ServerTls {
-    config: ArcSwap<ServerConfig>,
+    shown: ArcSwap<Shown>,
     tickets: Arc<dyn ProducesTickets>,
     handshake_timeout: Duration,
+}
+
+/// What is in force.
+struct Shown {
+    config: Arc<ServerConfig>,
+    names: Arc<HostNames>,
+}
+
+/// A connection after its handshake.
+pub struct Encrypted {
+    pub(crate) stream: tokio_rustls::server::TlsStream<TcpStream>,
+    /// What `tls-server-end-point` binds to, of the certificate that was shown.
+    pub(crate) end_point: Option<Arc<[u8]>>,
+}
+
+impl std::fmt::Debug for Encrypted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Encrypted(..)")
+    }
 }
 
 impl std::fmt::Debug for ServerTls {
@@ -74,8 +93,8 @@ impl ServerTls {
     pub fn from_identities(identities: Vec<Identity>) -> Result<Self, TlsError> {
         // Tickets are encrypted with keys that rotate and live in memory only: resumption without a table of sessions that could grow.
         let tickets = rustls::crypto::ring::Ticketer::new().map_err(|e| TlsError::Setup(e.to_string()))?;
-        let config = server_config(identities, Arc::clone(&tickets))?;
-        Ok(Self { config: ArcSwap::from_pointee(config), tickets, handshake_timeout: HANDSHAKE_TIMEOUT })
+        let shown = server_config(identities, Arc::clone(&tickets))?;
+        Ok(Self { shown: ArcSwap::from_pointee(shown), tickets, handshake_timeout: HANDSHAKE_TIMEOUT })
     }
 
     /// Another limit for the handshake.
@@ -92,17 +111,18 @@ impl ServerTls {
 
     /// As [`Self::reload`], from certificates already read.
     pub fn reload_identities(&self, identities: Vec<Identity>) -> Result<(), TlsError> {
-        self.config.store(Arc::new(server_config(identities, Arc::clone(&self.tickets))?));
+        self.shown.store(Arc::new(server_config(identities, Arc::clone(&self.tickets))?));
         Ok(())
     }
 
     /// The handshake on an accepted connection, within the time limit.
-    pub async fn accept(&self, socket: TcpStream) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
-        let acceptor = tokio_rustls::TlsAcceptor::from(self.config.load_full());
-        match tokio::time::timeout(self.handshake_timeout, acceptor.accept(socket)).await {
-            Ok(result) => result,
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "TLS handshake timed out")),
-        }
+    pub async fn accept(&self, socket: TcpStream) -> io::Result<Encrypted> {
+        let shown = self.shown.load_full();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&shown.config));
+        let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake timed out");
+        let stream = tokio::time::timeout(self.handshake_timeout, acceptor.accept(socket)).await.map_err(timed_out)??;
+        let end_point = shown.names.choose(stream.get_ref().1.server_name()).end_point.clone();
+        Ok(Encrypted { stream, end_point })
     }
 }
 
@@ -113,44 +133,45 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
-fn server_config(identities: Vec<Identity>, tickets: Arc<dyn ProducesTickets>) -> Result<ServerConfig, TlsError> {
-    let resolver = HostNames::new(identities)?;
+fn server_config(identities: Vec<Identity>, tickets: Arc<dyn ProducesTickets>) -> Result<Shown, TlsError> {
+    let names = Arc::new(HostNames::new(identities)?);
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|e| TlsError::Setup(e.to_string()))?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(resolver));
+        .with_cert_resolver(Arc::clone(&names) as Arc<dyn ResolvesServerCert>);
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.ticketer = tickets;
     config.send_tls13_tickets = 1;
     // Our order is the strongest first.
     config.ignore_client_order = true;
-    Ok(config)
+    Ok(Shown { config: Arc::new(config), names })
 }
 
 /// Chooses the certificate: the exact host name, then a wildcard one label up, then the first.
 #[derive(Debug)]
 struct HostNames {
-    exact: HashMap<String, Arc<CertifiedKey>>,
+    exact: HashMap<String, Arc<Identity>>,
     /// Keyed by what follows `*.`.
-    wildcard: HashMap<String, Arc<CertifiedKey>>,
-    first: Arc<CertifiedKey>,
+    wildcard: HashMap<String, Arc<Identity>>,
+    first: Arc<Identity>,
 }
 
 impl HostNames {
     fn new(identities: Vec<Identity>) -> Result<Self, TlsError> {
-        let first = identities.first().map(|i| Arc::clone(&i.key)).ok_or(TlsError::None)?;
+        let identities: Vec<_> = identities.into_iter().map(Arc::new).collect();
+        let first = identities.first().map(Arc::clone).ok_or(TlsError::None)?;
         let (mut exact, mut wildcard) = (HashMap::new(), HashMap::new());
-        for Identity { host, key } in identities {
-            match host.strip_prefix("*.") {
-                Some(parent) => wildcard.entry(parent.to_owned()).or_insert(key),
-                None => exact.entry(host).or_insert(key),
+        for identity in identities {
+            match identity.host.strip_prefix("*.") {
+                Some(parent) => wildcard.entry(parent.to_owned()).or_insert(identity),
+                None => exact.entry(identity.host.clone()).or_insert(identity),
             };
         }
         Ok(Self { exact, wildcard, first })
     }
 
-    fn choose(&self, asked: Option<&str>) -> &Arc<CertifiedKey> {
+    fn choose(&self, asked: Option<&str>) -> &Identity {
         let Some(name) = asked.map(|n| n.trim_end_matches('.').to_ascii_lowercase()) else {
             return &self.first;
         };
@@ -161,7 +182,7 @@ impl HostNames {
 
 impl ResolvesServerCert for HostNames {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(self.choose(hello.server_name())))
+        Some(Arc::clone(&self.choose(hello.server_name()).key))
     }
 }
 

@@ -2,7 +2,6 @@
 //! starts it; it removes no message unless QUIT completes, knows no queue and sends no mail.
 #![forbid(unsafe_code)]
 
-pub mod sasl;
 pub mod serve;
 pub mod session;
 pub mod transmission;

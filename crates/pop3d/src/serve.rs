@@ -140,6 +140,7 @@ impl Shell {
             match self.session.next(list, &mut self.out) {
                 Action::Write => self.write().await?,
                 Action::Read => self.read().await?,
+                Action::Ask(question) => Box::pin(self.find_out(question)).await,
                 Action::Login(attempt) => {
                     self.write().await?;
                     Box::pin(self.login(attempt)).await?;
@@ -269,6 +270,7 @@ fn settings(config: &Config, mode: TlsMode, peer: IpAddr, context: &Context) -> 
         line_bytes_max: config.server.limits.line_bytes_max.max(512),
         errors_max: config.server.limits.errors_max.max(1),
         tls,
+        mechanisms: config.mechanisms(),
         clear_passwords: if local { ClearPasswords::Allowed } else { ClearPasswords::Refused },
     }
 }

@@ -4,10 +4,10 @@
 mod command;
 mod replies;
 
-use crate::sasl;
 use command::Command;
 use postino_ports::directory::Secret;
 use postino_ports::maildrop::DropMessage;
+use postino_sasl::{Answer, Attempt, Channel, End, Exchange, Mechanism, Offered, Plus, Question, Step, Verdict};
 
 /// A long response is handed over in pieces of about this size.
 const PIECE_BYTES: usize = 32 * 1024;
@@ -15,6 +15,8 @@ const PIECE_BYTES: usize = 32 * 1024;
 const INPUT_BYTES_KEPT: usize = 512;
 /// Commands before a login: a client needs four, and whoever asks for the capabilities without end takes time from others.
 const COMMANDS_BEFORE_LOGIN_MAX: u32 = 100;
+/// Longest line of an AUTH exchange, bytes (RFC 5034 4 allows what the mechanism needs; RFC 4954 4 says 12288).
+const AUTH_LINE_BYTES_MAX: usize = 12288;
 
 /// What the session may do; fixed for its life but for TLS.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct Settings {
     pub errors_max: u32,
     /// TLS.
     pub tls: Tls,
+    /// Mechanisms of AUTH, as far as the channel allows them.
+    pub mechanisms: Offered,
     /// May passwords come in the clear while TLS is not active?
     pub clear_passwords: ClearPasswords,
 }
@@ -58,6 +62,8 @@ pub enum Action {
     Read,
     /// Write what there is; the session has more to say.
     Write,
+    /// Find this out for AUTH and call [`Session::told`].
+    Ask(Question),
     /// Check these and call [`Session::granted`] or [`Session::refused`].
     Login(Login),
     /// Do the handshake and call [`Session::secured`].
@@ -125,10 +131,17 @@ enum Phase {
     Authorization,
     /// PASS is expected to follow.
     Named(Vec<u8>),
-    Sasl(sasl::Exchange),
+    /// A line of the client is expected, or an answer of the shell.
+    Sasl,
     Transaction,
     /// The shell has been told to finish or to close.
     Ended,
+}
+
+#[derive(Debug)]
+struct Sasl {
+    exchange: Exchange,
+    granted: Option<(usize, u64)>,
 }
 
 /// A multi-line list that is being written.
@@ -149,6 +162,8 @@ enum ListKind {
 pub struct Session {
     settings: Settings,
     phase: Phase,
+    /// The exchange of AUTH, and whether its attempt was granted already, so that only a last word is missing.
+    sasl: Option<Sasl>,
     input: Vec<u8>,
     /// Bytes of `input` that are known to hold no line end.
     searched: usize,
@@ -168,6 +183,7 @@ impl Session {
         Self {
             settings,
             phase: Phase::Authorization,
+            sasl: None,
             input: Vec::new(),
             searched: 0,
             skipping: false,
@@ -225,17 +241,40 @@ impl Session {
         }
     }
 
+    /// Answers [`Action::Ask`]; `None`: it cannot be found out now.
+    pub fn told(&mut self, answer: Option<Answer>, out: &mut Vec<u8>) {
+        let Some(sasl) = self.sasl.take() else { return };
+        match answer {
+            Some(answer) => drop(self.step(sasl.exchange.answer(answer), None, out)),
+            None => self.refused(Refusal::Temporary, out),
+        }
+    }
+
     /// The login is good; the maildrop is open.
     pub fn granted(&mut self, messages: &[DropMessage], out: &mut Vec<u8>) {
-        self.phase = Phase::Transaction;
         self.deleted = vec![false; messages.len()];
-        let (count, octets) = self.total(messages);
+        let total = self.total(messages);
+        match self.sasl.take() {
+            Some(sasl) => drop(self.step(sasl.exchange.verdict(Verdict::Granted), Some(total), out)),
+            None => self.welcome(total, out),
+        }
+    }
+
+    fn welcome(&mut self, (count, octets): (usize, u64), out: &mut Vec<u8>) {
+        self.phase = Phase::Transaction;
         replies::line(out, &format!("+OK {count} messages ({octets} octets)"));
     }
 
     /// The login failed. The text never tells an unknown user from a wrong password.
     pub fn refused(&mut self, refusal: Refusal, out: &mut Vec<u8>) {
         self.phase = Phase::Authorization;
+        match self.sasl.take() {
+            Some(sasl) if refusal == Refusal::Denied => drop(self.step(sasl.exchange.verdict(Verdict::Denied), None, out)),
+            _ => self.refuse(refusal, out),
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal, out: &mut Vec<u8>) {
         if refusal != Refusal::Temporary {
             self.error();
         }
@@ -254,6 +293,7 @@ impl Session {
     pub fn secured(&mut self) {
         self.settings.tls = Tls::Active;
         self.phase = Phase::Authorization;
+        self.sasl = None;
         self.skipping = false;
         self.forget_input();
     }
@@ -284,14 +324,14 @@ impl Session {
         let fresh = self.input.get(self.searched..).unwrap_or_default();
         let Some(at) = memchr::memchr(b'\n', fresh) else {
             self.searched = self.input.len();
-            if self.skipping || self.searched >= self.settings.line_bytes_max {
+            if self.skipping || self.searched >= self.line_bytes_max() {
                 self.skipping = true;
                 self.forget_input();
             }
             return None;
         };
         let end = self.searched.saturating_add(at).saturating_add(1);
-        let too_long = std::mem::take(&mut self.skipping) || end > self.settings.line_bytes_max;
+        let too_long = std::mem::take(&mut self.skipping) || end > self.line_bytes_max();
         let mut line: Vec<u8> = self.input.get(..end).unwrap_or_default().to_vec();
         // The line may hold a password: no copy of it stays behind in the buffer.
         self.input.get_mut(..end).unwrap_or_default().fill(0);
@@ -315,6 +355,13 @@ impl Session {
         })
     }
 
+    /// Tokens are longer than commands.
+    fn line_bytes_max(&self) -> usize {
+        let begins = self.input.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "));
+        let is_auth = self.phase == Phase::Sasl || (begins && self.phase != Phase::Transaction);
+        if is_auth { AUTH_LINE_BYTES_MAX } else { self.settings.line_bytes_max }
+    }
+
     fn forget_input(&mut self) {
         self.input.fill(0);
         self.input.clear();
@@ -329,7 +376,10 @@ impl Session {
             Input::BareCr => return self.bad(out, "-ERR bare CR in line"),
         };
         match std::mem::replace(&mut self.phase, Phase::Authorization) {
-            Phase::Sasl(exchange) => self.sasl(sasl::proceed(exchange, &line), out),
+            Phase::Sasl => {
+                let Sasl { exchange, granted } = self.sasl.take()?;
+                self.step(exchange.response(&line), granted, out)
+            }
             Phase::Transaction => {
                 self.phase = Phase::Transaction;
                 self.in_transaction(Command::parse(&line), messages, out)
@@ -359,11 +409,7 @@ impl Session {
                 Some(Action::Login(Login { name: name.to_vec(), secret }))
             }
             Command::AuthList => self.mechanisms(out),
-            Command::Auth { mechanism, initial } => match sasl::Mechanism::find(mechanism) {
-                None => self.bad(out, "-ERR no such mechanism"),
-                Some(_) if !self.may_send_password() => self.needs_tls(out),
-                Some(mechanism) => self.sasl(sasl::start(mechanism, initial), out),
-            },
+            Command::Auth { mechanism, initial } => self.auth(mechanism, initial, out),
             Command::Stls => match self.settings.tls {
                 Tls::Offered => {
                     replies::line(out, "+OK begin TLS");
@@ -458,20 +504,46 @@ impl Session {
         None
     }
 
-    fn sasl(&mut self, step: sasl::Step, out: &mut Vec<u8>) -> Option<Action> {
-        match step {
-            sasl::Step::Ask(question, exchange) => {
-                self.phase = Phase::Sasl(exchange);
-                replies::line(out, &format!("+ {question}"));
-                None
+    fn auth(&mut self, mechanism: &[u8], initial: Option<&[u8]>, out: &mut Vec<u8>) -> Option<Action> {
+        let channel = self.channel();
+        let offered = self.settings.mechanisms;
+        match Mechanism::find(mechanism).filter(|&found| offered.contains(found)) {
+            None => self.bad(out, "-ERR no such mechanism"),
+            Some(found) if !found.fits(channel) => self.needs_tls(out),
+            Some(found) => {
+                let plus = offered.on(channel).any(|m| matches!(m, Mechanism::ScramPlus(_)));
+                let exchange = Exchange::new(found, if plus { Plus::Offered } else { Plus::NotOffered });
+                self.step(exchange.first(initial), None, out)
             }
-            sasl::Step::Done(sasl::Password { login, password }) => {
-                Some(Action::Login(Login { name: login, secret: Secret::Plain(password) }))
-            }
-            sasl::Step::Cancelled => self.bad(out, "-ERR authentication cancelled"),
-            sasl::Step::Malformed => self.bad(out, "-ERR malformed authentication data"),
-            sasl::Step::OtherIdentity => self.bad(out, "-ERR [AUTH] authentication failed"),
         }
+    }
+
+    /// Goes on with an exchange; `granted` is what the maildrop holds once its attempt was found good.
+    fn step(&mut self, step: Step, granted: Option<(usize, u64)>, out: &mut Vec<u8>) -> Option<Action> {
+        let (exchange, action) = match step {
+            Step::Challenge(challenge, exchange) => {
+                replies::line(out, &format!("+ {challenge}"));
+                (exchange, None)
+            }
+            Step::Ask(question, exchange) => (exchange, Some(Action::Ask(question))),
+            Step::Attempt(Attempt { login, secret }, exchange) => (exchange, Some(Action::Login(Login { name: login, secret }))),
+            Step::End(End::Granted) => {
+                match granted {
+                    Some(total) => self.welcome(total, out),
+                    None => self.refuse(Refusal::Denied, out),
+                }
+                return None;
+            }
+            Step::End(End::Denied | End::OtherIdentity) => {
+                self.refuse(Refusal::Denied, out);
+                return None;
+            }
+            Step::End(End::Cancelled) => return self.bad(out, "-ERR authentication cancelled"),
+            Step::End(End::Malformed) => return self.bad(out, "-ERR malformed authentication data"),
+        };
+        self.phase = Phase::Sasl;
+        self.sasl = Some(Sasl { exchange, granted });
+        action
     }
 
     /// The message of a number (from 1) that is not marked as deleted.
@@ -509,11 +581,23 @@ impl Session {
         self.settings.tls == Tls::Active || self.settings.clear_passwords == ClearPasswords::Allowed
     }
 
+    fn channel(&self) -> Channel {
+        match (self.settings.tls, self.settings.clear_passwords) {
+            (Tls::Active, _) => Channel::Encrypted,
+            (_, ClearPasswords::Allowed) => Channel::Loopback,
+            (_, ClearPasswords::Refused) => Channel::Clear,
+        }
+    }
+
     /// RFC 2449 5. What is not possible now is not named.
     fn capabilities(&self, out: &mut Vec<u8>) -> Option<Action> {
         out.extend_from_slice(b"+OK capability list follows\r\nTOP\r\nUIDL\r\n");
         if self.may_send_password() {
-            out.extend_from_slice(b"USER\r\nSASL PLAIN LOGIN\r\n");
+            out.extend_from_slice(b"USER\r\n");
+        }
+        let names = self.settings.mechanisms.names(self.channel());
+        if !names.is_empty() {
+            replies::line(out, &format!("SASL {names}"));
         }
         if self.settings.tls == Tls::Offered && self.phase != Phase::Transaction {
             out.extend_from_slice(b"STLS\r\n");
@@ -527,8 +611,8 @@ impl Session {
     /// AUTH alone, as old clients send it (and RFC 1734's successors answer it).
     fn mechanisms(&self, out: &mut Vec<u8>) -> Option<Action> {
         out.extend_from_slice(b"+OK\r\n");
-        if self.may_send_password() {
-            out.extend_from_slice(b"PLAIN\r\nLOGIN\r\n");
+        for mechanism in self.settings.mechanisms.on(self.channel()) {
+            replies::line(out, mechanism.name());
         }
         out.extend_from_slice(b".\r\n");
         None

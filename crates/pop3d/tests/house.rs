@@ -7,7 +7,7 @@ use postino_pop3d::{Context, TlsMode, serve};
 use postino_ports::BoxFuture;
 use postino_ports::body::Body;
 use postino_ports::clock::Clock;
-use postino_ports::directory::{Credentials, Directory, Login, LookupError, Mailbox, Resolution, Secret};
+use postino_ports::directory::{Credentials, Directory, Login, LookupError, Mailbox, Resolution, ScramHash, ScramParameters, Secret};
 use postino_ports::event::{Event, Events};
 use postino_ports::maildrop::{Drop, DropMessage, MaildropError, Maildrops};
 use postino_types::{Address, Time};
@@ -31,10 +31,23 @@ pub fn check(login: &[u8], secret: &Secret) -> Result<Login, LookupError> {
             assert!(stamp.starts_with(b"<") && stamp.ends_with(b">"));
             digest == &[b'a'; 32]
         }
+        Secret::Scram { hash, message, proof } => scram_keys(*hash).proves(*hash, message, proof),
+        Secret::CramMd5 { challenge, digest } => postino_sasl::cram::respond(b"se same", challenge).as_bytes() == digest,
+        Secret::Bearer(token) => token == b"good",
     };
     let address = String::from_utf8_lossy(login).into_owned();
     let mailbox = Mailbox { home: "/".into(), maildir: address.clone().into(), address, uid: 1, gid: 1, quota: String::new(), flags: 0 };
     Ok(if known && good { Login::Granted(mailbox) } else { Login::Denied })
+}
+
+/// The keys of everybody's password.
+pub fn scram_keys(hash: ScramHash) -> postino_sasl::scram::Keys {
+    postino_sasl::scram::Keys::derive(hash, b"se same", b"salt", 4096)
+}
+
+/// What the directory says of anybody.
+pub fn scram(hash: ScramHash) -> ScramParameters {
+    ScramParameters { salt: b"salt".to_vec(), iterations: 4096, server_key: scram_keys(hash).server }
 }
 
 /// (octets, uidl) as the store would count them.
@@ -68,6 +81,9 @@ impl Directory for Fake {
     }
     fn authenticate(&self, c: Credentials) -> BoxFuture<'_, Result<Login, LookupError>> {
         Box::pin(async move { check(&c.login, &c.secret) })
+    }
+    fn scram(&self, _login: Vec<u8>, hash: ScramHash) -> BoxFuture<'_, Result<ScramParameters, LookupError>> {
+        Box::pin(async move { Ok(scram(hash)) })
     }
 }
 

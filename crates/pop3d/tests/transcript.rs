@@ -6,13 +6,18 @@
 use crate::house::{self, House, Plan};
 use postino_pop3d::session::{Action, ClearPasswords, Refusal, Session, Settings, Tls};
 use postino_pop3d::transmission::Transmission;
-use postino_ports::directory::Login;
+use postino_ports::directory::{Login, ScramHash};
+use postino_sasl::{Answer, Offered, Question, ScramFacts};
+use postino_testkit::sasl_client::{ScramClient, cram_md5};
 use std::path::Path;
 
 #[derive(Debug)]
 enum Step {
     Client(Vec<u8>),
     Server(String),
+    /// Hash, login, password, first word of the reply.
+    Scram(String),
+    Cram(String),
     Closes,
 }
 
@@ -20,6 +25,8 @@ struct Transcript {
     name: String,
     mail: Vec<String>,
     clear: bool,
+    /// All mechanisms that could be named are.
+    named: bool,
     steps: Vec<Step>,
     removed: Vec<usize>,
 }
@@ -51,8 +58,14 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 fn read(path: &Path) -> Transcript {
-    let mut transcript =
-        Transcript { name: path.display().to_string(), mail: Vec::new(), clear: true, steps: Vec::new(), removed: Vec::new() };
+    let mut transcript = Transcript {
+        name: path.display().to_string(),
+        mail: Vec::new(),
+        clear: true,
+        named: false,
+        steps: Vec::new(),
+        removed: Vec::new(),
+    };
     for line in std::fs::read_to_string(path).unwrap().lines() {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
@@ -60,6 +73,9 @@ fn read(path: &Path) -> Transcript {
             "mail" => transcript.mail.push(String::from_utf8(unescape(&format!("{rest}\\c"))).unwrap()),
             "clear" => transcript.clear = rest == "yes",
             "removed" => transcript.removed = rest.split_whitespace().map(|n| n.parse().unwrap()).collect(),
+            "mechanisms" => transcript.named = rest == "all",
+            "scram" => transcript.steps.push(Step::Scram(rest.to_owned())),
+            "cram" => transcript.steps.push(Step::Cram(rest.to_owned())),
             "->" => transcript.steps.push(Step::Client(unescape(rest))),
             "<-" => transcript.steps.push(Step::Server(rest.replace('*', "\u{1}"))),
             "<~" => transcript.steps.push(Step::Server(rest.to_owned())),
@@ -82,6 +98,53 @@ fn matches(pattern: &str, line: &str) -> bool {
     }
 }
 
+fn named() -> Offered {
+    Offered::from_words(["SCRAM-SHA-256 SCRAM-SHA-1 CRAM-MD5"]).unwrap()
+}
+
+/// A client's whole exchange.
+struct Dialogue {
+    hash: String,
+    client: ScramClient,
+    end: String,
+    replies: usize,
+}
+
+impl Dialogue {
+    /// `HASH|LOGIN|PASSWORD|END`.
+    fn scram(text: &str) -> Self {
+        let [hash, login, password, end] = text.split('|').collect::<Vec<_>>()[..] else { panic!("{text}") };
+        let which = if hash == "SHA-1" { ScramHash::Sha1 } else { ScramHash::Sha256 };
+        Self { hash: hash.into(), client: ScramClient::new(which, login, password, ("n", b"")), end: end.into(), replies: 0 }
+    }
+
+    fn begin(&self) -> String {
+        format!("AUTH SCRAM-{} {}", self.hash, self.client.first())
+    }
+
+    /// The next line; `None`: it is over.
+    fn reply(&mut self, line: &str) -> Option<String> {
+        self.replies += 1;
+        match (line.strip_prefix("+ "), self.replies) {
+            (Some(challenge), 1) => Some(self.client.last(challenge)),
+            (Some(challenge), 2) => {
+                assert!(self.client.believes(challenge), "{challenge}");
+                Some(String::new())
+            }
+            _ => {
+                assert!(line.starts_with(&self.end), "{line:?} is not {:?}", self.end);
+                None
+            }
+        }
+    }
+}
+
+/// `LOGIN|PASSWORD|END`: the answer to a challenge, and how the reply begins.
+fn cram(text: &str, challenge: &str) -> (String, String) {
+    let [login, password, end] = text.split('|').collect::<Vec<_>>()[..] else { panic!("{text}") };
+    (cram_md5(login, password, challenge.strip_prefix("+ ").unwrap()), end.to_owned())
+}
+
 /// The pure session with the least of a shell.
 struct Driver<'a> {
     session: Session,
@@ -99,6 +162,7 @@ impl<'a> Driver<'a> {
             line_bytes_max: 4096,
             errors_max: 20,
             tls: Tls::Unavailable,
+            mechanisms: if t.named { named() } else { Offered::default() },
             clear_passwords: if t.clear { ClearPasswords::Allowed } else { ClearPasswords::Refused },
         };
         let mut out = Vec::new();
@@ -126,6 +190,17 @@ impl<'a> Driver<'a> {
                     Ok(Login::Denied) => self.session.refused(Refusal::Denied, &mut self.out),
                     Err(_) => self.session.refused(Refusal::Temporary, &mut self.out),
                 },
+                Action::Ask(Question::Stamp) => {
+                    let stamp = Answer::Stamp(b"<1.2@mail.example.org>".to_vec());
+                    self.session.told(Some(stamp), &mut self.out);
+                }
+                Action::Ask(Question::Scram { hash, .. }) => {
+                    let found = house::scram(hash);
+                    let nonce = b"3rfcNHYJY1ZVvWVs7j3rfcNH".to_vec();
+                    let (salt, iterations, server_key) = (found.salt, found.iterations, found.server_key);
+                    let facts = ScramFacts { nonce, salt, iterations, server_key, binding: None };
+                    self.session.told(Some(Answer::Scram(facts)), &mut self.out);
+                }
                 Action::StartTls => panic!("TLS has tests of its own"),
                 Action::Send(send) if self.mail[send.index].contains("unreadable") => self.session.unavailable(&mut self.out),
                 Action::Send(send) => {
@@ -168,6 +243,25 @@ fn run_pure(t: &Transcript, piece: usize) {
                 let line = driver.line().unwrap_or_else(|| panic!("{}: nothing instead of {pattern}", t.name));
                 assert!(matches(pattern, &line), "{}: {line:?} is not {pattern:?}", t.name);
             }
+            Step::Scram(text) => {
+                let mut dialogue = Dialogue::scram(text);
+                let mut said = dialogue.begin();
+                loop {
+                    format!("{said}\r\n").as_bytes().chunks(piece).for_each(|chunk| driver.feed(chunk));
+                    let line = driver.line().unwrap_or_else(|| panic!("{}: nothing for {text}", t.name));
+                    match dialogue.reply(&line) {
+                        Some(next) => said = next,
+                        None => break,
+                    }
+                }
+            }
+            Step::Cram(text) => {
+                driver.feed(b"AUTH CRAM-MD5\r\n");
+                let challenge = driver.line().unwrap();
+                let (answer, end) = cram(text, &challenge);
+                driver.feed(format!("{answer}\r\n").as_bytes());
+                assert!(driver.line().unwrap().starts_with(&end), "{}: {text}", t.name);
+            }
             Step::Closes => assert!(driver.closed && driver.out.is_empty(), "{}: not closed", t.name),
         }
     }
@@ -176,7 +270,15 @@ fn run_pure(t: &Transcript, piece: usize) {
 }
 
 async fn run_socket(t: &Transcript) {
-    let config: fn(&mut postino_control::Config) = if t.clear { |_| {} } else { |c| c.server.plaintext_login_from_loopback = false };
+    let config: fn(&mut postino_control::Config) = match (t.clear, t.named) {
+        (true, false) => |_| {},
+        (true, true) => |c| c.authmechs = named(),
+        (false, false) => |c| c.server.plaintext_login_from_loopback = false,
+        (false, true) => |c| {
+            c.authmechs = named();
+            c.server.plaintext_login_from_loopback = false;
+        },
+    };
     let mut house = House::start(Plan { mail: t.mail.clone(), config, ..Plan::default() });
     let mut client = house.connect().await;
     for step in &t.steps {
@@ -185,6 +287,23 @@ async fn run_socket(t: &Transcript) {
             Step::Server(pattern) => {
                 let line = client.line().await.unwrap_or_else(|| panic!("{}: closed instead of {pattern}", t.name));
                 assert!(matches(pattern, &line), "{}: {line:?} is not {pattern:?}", t.name);
+            }
+            Step::Scram(text) => {
+                let mut dialogue = Dialogue::scram(text);
+                let mut said = dialogue.begin();
+                loop {
+                    client.send(&format!("{said}\r\n")).await;
+                    match dialogue.reply(&client.line().await.unwrap()) {
+                        Some(next) => said = next,
+                        None => break,
+                    }
+                }
+            }
+            Step::Cram(text) => {
+                client.send("AUTH CRAM-MD5\r\n").await;
+                let (answer, end) = cram(text, &client.line().await.unwrap());
+                client.send(&format!("{answer}\r\n")).await;
+                assert!(client.line().await.unwrap().starts_with(&end), "{}: {text}", t.name);
             }
             Step::Closes => assert_eq!(client.line().await, None, "{}: not closed", t.name),
         }

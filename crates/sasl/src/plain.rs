@@ -26,9 +26,9 @@ pub(crate) fn own_identity(identity: &[u8], login: &[u8]) -> Result<(), End> {
     if identity.is_empty() || identity == login { Ok(()) } else { Err(End::OtherIdentity) }
 }
 
-/// A login name: not empty, no control bytes.
+/// A login name: not empty, no NUL. What else it holds is for the directory to refuse.
 pub(crate) fn is_name(name: &[u8]) -> bool {
-    (1..=LOGIN_BYTES_MAX).contains(&name.len()) && !name.iter().any(u8::is_ascii_control)
+    (1..=LOGIN_BYTES_MAX).contains(&name.len()) && !name.contains(&0)
 }
 
 /// A password: not empty, no NUL.

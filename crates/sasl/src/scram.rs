@@ -38,13 +38,13 @@ impl Keys {
     /// Of a password: costs `iterations` HMACs.
     #[must_use]
     pub fn derive(hash: ScramHash, password: &[u8], salt: &[u8], iterations: u32) -> Self {
-        let password = crate::prepared(password);
-        let salted = Zeroizing::new(match hash {
-            ScramHash::Sha1 => salted::<Hmac<Sha1>>(&password, salt, iterations),
-            ScramHash::Sha256 => salted::<Hmac<Sha256>>(&password, salt, iterations),
-        });
+        let salted = salted_password(hash, password, salt, iterations);
         let client = Zeroizing::new(mac(hash, &salted, b"Client Key"));
         Self { stored: digest(hash, &client), server: mac(hash, &salted, b"Server Key") }
+    }
+
+    fn client(hash: ScramHash, password: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(mac(hash, &salted_password(hash, password, salt, iterations), b"Client Key"))
     }
 
     /// Does the proof belong to the message and to the password that these keys were made of?
@@ -61,6 +61,14 @@ impl Keys {
     }
 }
 
+/// ClientProof, the client's side of [`Keys::proves`].
+#[must_use]
+pub fn client_proof(hash: ScramHash, password: &[u8], (salt, iterations): (&[u8], u32), message: &[u8]) -> Vec<u8> {
+    let client = Keys::client(hash, password, salt, iterations);
+    let signature = mac(hash, &digest(hash, &client), message);
+    client.iter().zip(&signature).map(|(key, byte)| key ^ byte).collect()
+}
+
 /// What the server says at last: v=, which proves that it knows the password's keys.
 #[must_use]
 pub fn server_signature(hash: ScramHash, server_key: &[u8], message: &[u8]) -> Vec<u8> {
@@ -74,6 +82,15 @@ pub fn mac(hash: ScramHash, key: &[u8], text: &[u8]) -> Vec<u8> {
         ScramHash::Sha1 => keyed::<Hmac<Sha1>>(key).chain_update(text).finalize().into_bytes().to_vec(),
         ScramHash::Sha256 => keyed::<Hmac<Sha256>>(key).chain_update(text).finalize().into_bytes().to_vec(),
     }
+}
+
+/// SaltedPassword of RFC 5802 3.
+fn salted_password(hash: ScramHash, password: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<Vec<u8>> {
+    let password = crate::prepared(password);
+    Zeroizing::new(match hash {
+        ScramHash::Sha1 => salted::<Hmac<Sha1>>(&password, salt, iterations),
+        ScramHash::Sha256 => salted::<Hmac<Sha256>>(&password, salt, iterations),
+    })
 }
 
 fn digest(hash: ScramHash, text: &[u8]) -> Vec<u8> {

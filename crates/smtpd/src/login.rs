@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::watch::Watch;
 use postino_net::Admission;
-use postino_ports::directory::{Credentials, Login, Mailbox, Secret, Service};
+use postino_ports::directory::{Credentials, Login, Mailbox, Service};
 use postino_smtp::server::Attempt;
 use postino_types::printable::printable;
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ pub(crate) async fn check(context: &Context, watch: &Watch, peer: IpAddr, attemp
         }
     }
     let login = attempt.login;
-    let credentials = Credentials { login: login.clone(), secret: Secret::Plain(attempt.password), service: Service::Smtp, peer };
+    let credentials = Credentials { login: login.clone(), secret: attempt.secret, service: Service::Smtp, peer };
     let answer = context.directory.authenticate(credentials).await;
     let now = context.clock.monotonic();
     match answer {

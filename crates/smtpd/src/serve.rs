@@ -17,7 +17,7 @@ use postino_net::{Accepted, BoxedStream, ConnectionPermit, access, names};
 use postino_policy::rbl;
 use postino_ports::BoxFuture;
 use postino_ports::links::{Asked, Asker, Turn};
-use postino_smtp::server::{Action, AtrnAnswer, Attempt, AuthAnswer, EtrnAnswer, RcptAnswer, Session, Tls};
+use postino_smtp::server::{Action, AtrnAnswer, Attempt, AuthAnswer, EtrnAnswer, Question, RcptAnswer, Session, Tls};
 use postino_smtp::{MailCommand, RcptCommand, Reply};
 use postino_types::ReversePath;
 use postino_types::printable::printable;
@@ -184,6 +184,11 @@ impl Conversation {
                         return;
                     }
                 }
+                Action::Ask(question) => {
+                    self.buffer.consume(step.consumed);
+                    // Boxed as everything that is rare.
+                    Box::pin(self.find_out(question, &transport, &watch)).await;
+                }
                 action => {
                     self.buffer.consume(step.consumed);
                     self.act(action, &mut watch).await;
@@ -227,9 +232,9 @@ impl Conversation {
             // Boxed: they are rare, and every session would carry their room.
             Action::Etrn(node) => Box::pin(self.etrn(&node)).await,
             Action::Atrn(domains) => Box::pin(self.atrn(&domains)).await,
-            Action::Authenticate(attempt) => self.login(attempt, watch).await,
+            Action::Authenticate(attempt) => Box::pin(self.login(attempt, watch)).await,
             // The connection's own actions are done by `run`.
-            Action::Input | Action::Flush | Action::Body(_) | Action::StartTls | Action::Turn | Action::Close(_) => {}
+            Action::Input | Action::Flush | Action::Body(_) | Action::StartTls | Action::Turn | Action::Ask(_) | Action::Close(_) => {}
         }
     }
 
@@ -237,6 +242,8 @@ impl Conversation {
         if self.client.name.is_none() {
             self.client.name = Some(names::confirmed(self.context.dns.as_deref(), self.caller.peer.ip()).await);
         }
+        // A client may give an exchange up after its proof was found good.
+        self.client.may_relay &= self.session.login().is_some();
         if let Some(inquiry) = self.inquiry.as_mut().filter(|_| !self.client.may_relay) {
             let helo = String::from_utf8(self.session.hello_name().to_vec()).ok();
             inquiry.transaction(sender_domain(&mail), helo);
@@ -289,6 +296,18 @@ impl Conversation {
             Turn::NotAllowed => AtrnAnswer::NotAllowed,
             Turn::Unavailable => AtrnAnswer::Unavailable,
         });
+    }
+
+    /// What a mechanism asks before its attempt.
+    async fn find_out<T: Transport>(&mut self, question: Question, transport: &T, watch: &Watch) {
+        let me = self.context.config.get();
+        let binding = |binding| transport.channel_binding(binding);
+        let facts =
+            postino_net::answers::answer(self.context.directory.as_ref(), question, (&me.me, self.context.clock.now()), binding).await;
+        if let Err(error) = &facts {
+            watch.warn("login could not be checked", &error.what);
+        }
+        self.session.auth_facts(facts.ok());
     }
 
     async fn login(&mut self, attempt: Attempt, watch: &mut Watch) {

@@ -18,6 +18,7 @@ pub fn settings(config: &Config, caller: &Caller, rules: Option<&Verdict>, tls: 
             _ => Door::Submission,
         },
         tls,
+        mechanisms: config.mechanisms(),
         etrn: config.links.offers_etrn(),
         limits: Limits {
             message_bytes_max: message_bytes_max(config, rules),

@@ -1,6 +1,7 @@
 //! What a session speaks over. `net`'s stream is the one of the product; tests bring a pipe. Knows no SMTP.
 
 use postino_net::{BoxedStream, ServerTls, Stream};
+use postino_smtp::server::Binding;
 use std::future::Future;
 use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -11,6 +12,10 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync + Sized + 'sta
     fn start_tls(self, tls: &ServerTls) -> impl Future<Output = io::Result<Self>> + Send;
     /// Version and cipher for Received (`TLSv1.3 TLS_AES_256_GCM_SHA384`); `None` in the clear.
     fn tls_text(&self) -> Option<String>;
+    /// What binds a login to this connection.
+    fn channel_binding(&self, _binding: Binding) -> Option<Vec<u8>> {
+        None
+    }
     /// Ends it so that the last reply arrives.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
@@ -23,6 +28,10 @@ impl Transport for Stream {
     fn tls_text(&self) -> Option<String> {
         let version = self.tls_version()?;
         Some(format!("{version} {}", self.cipher().unwrap_or_default()))
+    }
+
+    fn channel_binding(&self, binding: Binding) -> Option<Vec<u8>> {
+        Self::channel_binding(self, binding)
     }
 
     fn close(self) -> impl Future<Output = ()> + Send {

@@ -49,7 +49,7 @@ pub(super) static SETTINGS: &[Setting] = &[
             Ok(())
         }),
         "",
-        "SASL mechanisms besides PLAIN, LOGIN and SCRAM (SHA-256 and SHA-1, each with -PLUS): CRAM-MD5; with a - before it one is taken away.",
+        "SASL mechanisms besides PLAIN and LOGIN: SCRAM-SHA-256, SCRAM-SHA-256-PLUS, SCRAM-SHA-1, SCRAM-SHA-1-PLUS, CRAM-MD5, for accounts whose clear password is stored; -NAME takes one away.",
     ),
     file(
         "badmailfrom",

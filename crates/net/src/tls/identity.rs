@@ -6,6 +6,7 @@ use postino_types::Time;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use sha2::{Digest, Sha256, Sha384, Sha512};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ pub struct Identity {
     /// Host name (SNI), lower case; `*.example.org` stands for one label.
     pub host: String,
     pub(super) key: Arc<CertifiedKey>,
+    /// What `tls-server-end-point` binds to (RFC 5929 4.1); `None` where the certificate's signature leaves it undefined.
+    pub(super) end_point: Option<Arc<[u8]>>,
 }
 
 impl std::fmt::Debug for Identity {
@@ -35,7 +38,8 @@ impl Identity {
             rustls::Error::InconsistentKeys(_) => wrong_key(format!("the key does not belong to {}", files.certificate.display())),
             other => wrong_key(other.to_string()),
         })?;
-        Ok(Self { host: files.host.to_ascii_lowercase(), key: Arc::new(key) })
+        let end_point = key.cert.first().and_then(|c| end_point(c)).map(Arc::from);
+        Ok(Self { host: files.host.to_ascii_lowercase(), key: Arc::new(key), end_point })
     }
 
     /// The end of the (first) certificate's validity.
@@ -58,6 +62,20 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 pub(super) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|_| "damaged PEM text".to_owned())?;
     if chain.is_empty() { Err("no certificate in PEM form here".into()) } else { Ok(chain) }
+}
+
+/// The certificate's digest with the hash of its signature, SHA-256 in place of MD5 and SHA-1 (RFC 5929 4.1).
+fn end_point(der: &[u8]) -> Option<Vec<u8>> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
+        // RSA with MD5, SHA-1, SHA-256; ECDSA with SHA-1, SHA-256.
+        "1.2.840.113549.1.1.4" | "1.2.840.113549.1.1.5" | "1.2.840.113549.1.1.11" | "1.2.840.10045.4.1" | "1.2.840.10045.4.3.2" => {
+            Some(Sha256::digest(der).to_vec())
+        }
+        "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3" => Some(Sha384::digest(der).to_vec()),
+        "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4" => Some(Sha512::digest(der).to_vec()),
+        _ => None,
+    }
 }
 
 pub(super) fn expiry(der: &[u8]) -> Option<Time> {

@@ -7,6 +7,7 @@ use crate::session::{Login, Refusal};
 use postino_net::Admission;
 use postino_ports::directory::{Credentials, Login as Verdict, Mailbox, Service};
 use postino_ports::maildrop::MaildropError;
+use postino_sasl::Question;
 use postino_types::printable::{cut, printable};
 
 /// Bytes of a login name that go into the log.
@@ -39,6 +40,18 @@ impl Shell {
         };
         self.session.refused(refusal, &mut self.out);
         Ok(())
+    }
+
+    /// What a mechanism asks before its attempt.
+    pub(super) async fn find_out(&mut self, question: Question) {
+        let config = self.context.config.get();
+        let binding = |binding| self.wire.channel_binding(binding);
+        let stamp = (config.me.as_str(), self.context.clock.now());
+        let found = postino_net::answers::answer(self.context.directory.as_ref(), question, stamp, binding).await;
+        if let Err(error) = &found {
+            self.record.warn("cannot check a login", &error.to_string());
+        }
+        self.session.told(found.ok(), &mut self.out);
     }
 
     /// The directory's word, after the wait that is due.

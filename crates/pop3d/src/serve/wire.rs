@@ -47,6 +47,10 @@ impl Wire {
         self.stream.as_ref().and_then(Stream::tls_version).unwrap_or("")
     }
 
+    pub(super) fn channel_binding(&self, binding: postino_sasl::Binding) -> Option<Vec<u8>> {
+        self.stream.as_ref()?.channel_binding(binding)
+    }
+
     pub(super) async fn close(&mut self) {
         if let Some(stream) = self.stream.take() {
             stream.close().await;

@@ -9,6 +9,7 @@ fn settings() -> Settings {
         line_bytes_max: 600,
         errors_max: 5,
         tls: Tls::Offered,
+        mechanisms: Offered::default(),
         clear_passwords: ClearPasswords::Allowed,
     }
 }
@@ -88,7 +89,6 @@ fn no_password_stays_in_the_buffer() {
     assert!(matches!(session.next(&[], &mut Vec::new()), Action::Login(_)));
     let room = session.input.clone();
     assert!(!room.windows(6).any(|w| w == b"sesame"));
-    assert!(!format!("{:?}", Phase::Sasl(sasl::Exchange::Plain)).contains("sesame"));
 }
 
 #[test]
@@ -213,6 +213,7 @@ proptest! {
                     Action::Write | Action::Send(_) => {}
                     Action::Login(_) if logs_in => session.granted(&list, &mut out),
                     Action::Login(_) => session.refused(Refusal::Denied, &mut out),
+                    Action::Ask(_) => session.told(None, &mut out),
                     Action::StartTls => session.secured(),
                     Action::Finish(deleted) => { finished = Some(deleted); break 'outer }
                     Action::Close(_) => break 'outer,

@@ -1,12 +1,12 @@
 //! What each command does in the session: order of commands (RFC 5321 4.1.4), limits, and the action for the shell. Called by the
 //! session's loop with one line; it writes replies and changes state, nothing else.
 
-use super::auth::{Exchange, MECHANISMS, Progress};
 use super::content::Framing;
 use super::session::{Pipelined, Session, State, Wait};
 use super::{Action, CloseReason, Dialect, Door, Tls, replies};
 use crate::command::{self, Command, CommandError, MailCommand, RcptCommand};
 use crate::reply::Reply;
+use postino_sasl::{Channel, End, Exchange, Mechanism, Plus, Step};
 use postino_types::printable::printable;
 
 impl Session {
@@ -94,8 +94,11 @@ impl Session {
         match self.settings.tls {
             Tls::Offered => text.push_str("\nSTARTTLS"),
             Tls::Active => {
-                text.push_str("\nAUTH ");
-                text.push_str(MECHANISMS);
+                let names = self.settings.mechanisms.names(Channel::Encrypted);
+                if !names.is_empty() {
+                    text.push_str("\nAUTH ");
+                    text.push_str(&names);
+                }
             }
             Tls::Unavailable => {}
         }
@@ -234,26 +237,46 @@ impl Session {
         if self.settings.tls != Tls::Active {
             return self.refuse(&replies::AUTH_NEEDS_TLS);
         }
-        match Exchange::begin(mechanism) {
-            Some(exchange) => self.auth_progress(exchange.first(initial)),
+        match Mechanism::find(mechanism).filter(|&found| self.settings.mechanisms.contains(found)) {
+            Some(found) => self.auth_step(Exchange::new(found, self.plus()).first(initial), None),
             None => self.refuse(&replies::AUTH_MECHANISM),
         }
     }
 
-    pub(super) fn auth_progress(&mut self, progress: Progress) -> Option<Action> {
-        match progress {
-            Progress::Challenge(challenge, exchange) => {
-                self.state = State::Auth(exchange);
-                self.just(&Reply::plain(334, challenge))
+    /// Are the bound forms among the mechanisms?
+    fn plus(&self) -> Plus {
+        let mut all = self.settings.mechanisms.on(Channel::Encrypted);
+        if all.any(|m| matches!(m, Mechanism::ScramPlus(_))) { Plus::Offered } else { Plus::NotOffered }
+    }
+
+    /// Goes on with an exchange; `login` is the one that was granted in it.
+    pub(super) fn auth_step(&mut self, step: Step, login: Option<String>) -> Option<Action> {
+        match step {
+            Step::Challenge(challenge, exchange) => {
+                self.state = State::Auth(Box::new((exchange, login)));
+                return self.just(&Reply::plain(334, "").with_text(&challenge));
             }
-            Progress::Attempt(attempt) => {
-                self.state = State::Waiting(Wait::Auth);
-                Some(Action::Authenticate(attempt))
+            Step::Ask(question, exchange) => {
+                self.state = State::Waiting(Wait::Auth(Box::new(exchange)));
+                return Some(Action::Ask(question));
             }
-            Progress::Cancelled => self.refuse(&replies::AUTH_CANCELLED),
-            Progress::Malformed => self.refuse(&replies::AUTH_SYNTAX),
-            Progress::OtherIdentity => self.refuse(&replies::AUTH_DENIED),
+            Step::Attempt(attempt, exchange) => {
+                self.state = State::Waiting(Wait::Auth(Box::new(exchange)));
+                return Some(Action::Authenticate(attempt));
+            }
+            Step::End(End::Granted) => match login {
+                Some(login) => {
+                    self.login = Some(login);
+                    self.trusted = true;
+                    self.say(&replies::AUTH_OK);
+                }
+                None => self.fail(&replies::AUTH_DENIED),
+            },
+            Step::End(End::Denied | End::OtherIdentity) => self.fail(&replies::AUTH_DENIED),
+            Step::End(End::Cancelled) => self.fail(&replies::AUTH_CANCELLED),
+            Step::End(End::Malformed) => self.fail(&replies::AUTH_SYNTAX),
         }
+        None
     }
 
     /// The HELO name made safe for logs.

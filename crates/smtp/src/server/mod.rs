@@ -1,13 +1,14 @@
 //! The server side of SMTP, sans I/O: bytes in, [`Action`]s out, the shell's answers back in, replies collected in one buffer. `smtpd`
 //! drives it; it never decides who may relay, who lives here or what is kept.
 
-mod auth;
 mod content;
 mod dispatch;
 pub mod replies;
 mod session;
 
 pub use session::Session;
+
+pub use postino_sasl::{Answer as SaslAnswer, Attempt, Binding, Question, ScramFacts};
 
 use crate::command::{MailCommand, RcptCommand};
 use crate::reply::Reply;
@@ -70,6 +71,8 @@ pub struct Settings {
     pub door: Door,
     /// TLS at the start.
     pub tls: Tls,
+    /// Mechanisms of AUTH, offered under TLS.
+    pub mechanisms: postino_sasl::Offered,
     /// ETRN is offered: somebody may ask for held mail (RFC 1985).
     pub etrn: bool,
     /// Limits.
@@ -109,6 +112,8 @@ pub enum Action {
     MessageEnd,
     /// The transaction is over without a message: forget sender, recipients and content.
     Reset,
+    /// A mechanism must know something. *Answer* with [`Session::auth_facts`].
+    Ask(Question),
     /// A login. *Answer* with [`Session::auth_answer`].
     Authenticate(Attempt),
     /// ETRN for this node. *Answer* with [`Session::etrn_answer`].
@@ -130,21 +135,6 @@ pub struct Step {
     pub consumed: usize,
     /// What to do.
     pub action: Action,
-}
-
-/// A login attempt, decoded (RFC 4616, LOGIN).
-#[derive(Clone, PartialEq, Eq)]
-pub struct Attempt {
-    /// Name as sent.
-    pub login: Vec<u8>,
-    /// Password.
-    pub password: Vec<u8>,
-}
-
-impl std::fmt::Debug for Attempt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Attempt(..)")
-    }
 }
 
 /// The shell's word about a recipient.

@@ -1,12 +1,12 @@
 //! The session's engine: its state, the loop over the input, lines, content, time, and the shell's answers. What each command means is
 //! in `dispatch`. It never blocks and never reads a clock: the shell says what time it is.
 
-use super::auth::Exchange;
 use super::content::{Content, Framing};
 use super::{Action, AtrnAnswer, AuthAnswer, CloseReason, Dialect, EtrnAnswer, RcptAnswer, Settings, Step, Tls, replies};
 use crate::data::{BdatDecoder, DataDecoder};
 use crate::reply::Reply;
 use memchr::memchr;
+use postino_sasl::{Answer, Exchange, Verdict};
 use std::time::Duration;
 
 /// Longest line of an AUTH exchange, bytes (RFC 4954 4: 12288 at least).
@@ -46,8 +46,8 @@ pub(super) enum State {
     Command,
     /// Inside a line that was too long.
     SkipLine(Reply),
-    /// The next line is an AUTH response.
-    Auth(Exchange),
+    /// The next line is an AUTH response. The login, if it is granted already and only a last word of the client is missing.
+    Auth(Box<(Exchange, Option<String>)>),
     /// The shell owes an answer.
     Waiting(Wait),
     /// Content comes in.
@@ -70,7 +70,7 @@ pub(super) enum Wait {
     Data { pipelined: Pipelined },
     Bdat { bytes: u64, last: bool },
     Message,
-    Auth,
+    Auth(Box<Exchange>),
     Etrn { node: String },
     Atrn,
     Tls,
@@ -314,18 +314,24 @@ impl Session {
         self.say(reply);
     }
 
+    /// Answers [`Action::Ask`]; `None`: it cannot be found out now.
+    pub fn auth_facts(&mut self, facts: Option<Answer>) {
+        let Some(Wait::Auth(exchange)) = self.answered() else { return };
+        let Some(facts) = facts else { return self.say(&replies::AUTH_UNAVAILABLE) };
+        // An answer leads to a reply, never to another question.
+        let _ = self.auth_step(exchange.answer(facts), None);
+    }
+
     /// Answers [`Action::Authenticate`].
     pub fn auth_answer(&mut self, answer: AuthAnswer) {
-        let Some(Wait::Auth) = self.answered() else { return };
-        match answer {
-            AuthAnswer::Granted(login) => {
-                self.login = Some(login);
-                self.trusted = true;
-                self.say(&replies::AUTH_OK);
-            }
-            AuthAnswer::Denied => self.fail(&replies::AUTH_DENIED),
-            AuthAnswer::Unavailable => self.say(&replies::AUTH_UNAVAILABLE),
-        }
+        let Some(Wait::Auth(exchange)) = self.answered() else { return };
+        let (verdict, login) = match answer {
+            AuthAnswer::Granted(login) => (Verdict::Granted, Some(login)),
+            AuthAnswer::Denied => (Verdict::Denied, None),
+            AuthAnswer::Unavailable => return self.say(&replies::AUTH_UNAVAILABLE),
+        };
+        // A verdict leads to a reply, never to another question.
+        let _ = self.auth_step(exchange.verdict(verdict), login);
     }
 
     /// Answers [`Action::Etrn`]. A client that comes for its mail is one, whatever it waits for now.
@@ -418,11 +424,11 @@ impl Session {
             State::Closing(reason) => (input.len(), Some(Action::Close(*reason))),
             State::Turned => (input.len(), Some(Action::Turn)),
             State::Waiting(_) => (0, Some(Action::Input)),
-            State::Command | State::Auth(_) if self.stopping => {
+            State::Command | State::Auth(..) if self.stopping => {
                 self.close(&replies::SHUTDOWN, CloseReason::Shutdown);
                 (0, None)
             }
-            State::Command | State::Auth(_) => self.line(input),
+            State::Command | State::Auth(..) => self.line(input),
             State::SkipLine(_) => self.skip_line(input),
             State::Body => self.body(input),
             State::BodyEnd => (0, self.body_end()),
@@ -442,7 +448,7 @@ impl Session {
 
     /// One line of commands or AUTH. A lone LF ends a line, too: harmless, since content never ends by it.
     fn line(&mut self, input: &[u8]) -> Turn {
-        let in_auth = matches!(self.state, State::Auth(_));
+        let in_auth = matches!(self.state, State::Auth(..));
         let is_auth = in_auth || input.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"));
         let limit = if is_auth { AUTH_LINE_BYTES_MAX } else { self.settings.limits.line_bytes_max };
         let Some(end) = memchr(b'\n', input) else {
@@ -465,7 +471,10 @@ impl Session {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let pipelined = if input.len() > used { Pipelined::Yes } else { Pipelined::No };
         match std::mem::replace(&mut self.state, State::Command) {
-            State::Auth(exchange) => (used, self.auth_progress(exchange.response(line))),
+            State::Auth(state) => {
+                let (exchange, login) = *state;
+                (used, self.auth_step(exchange.response(line), login))
+            }
             _ => (used, self.command(line, pipelined)),
         }
     }

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::reply::Reply;
+use postino_sasl::scram::Keys;
+use postino_types::{ScramHash, Secret};
 
 const ZERO: Duration = Duration::ZERO;
 
@@ -10,6 +12,7 @@ fn settings() -> Settings {
         greeting: "mx.test".into(),
         door: Door::Exchange,
         tls: Tls::Offered,
+        mechanisms: postino_sasl::Offered::from_words(["SCRAM-SHA-256 SCRAM-SHA-256-PLUS"]).unwrap(),
         etrn: false,
         limits: Limits {
             message_bytes_max: 1000,
@@ -93,13 +96,21 @@ impl Play {
                 }
                 Action::ContentRefused(_) | Action::Reset => self.body.clear(),
                 Action::Authenticate(attempt) => {
-                    let answer = match attempt.password.as_slice() {
-                        b"good" => AuthAnswer::Granted("joe".into()),
-                        b"away" => AuthAnswer::Unavailable,
+                    let answer = match &attempt.secret {
+                        Secret::Plain(password) if password == b"good" => AuthAnswer::Granted("joe".into()),
+                        Secret::Plain(password) if password == b"away" => AuthAnswer::Unavailable,
+                        Secret::Scram { hash, message, proof } if keys().proves(*hash, message, proof) => {
+                            AuthAnswer::Granted("user".into())
+                        }
                         _ => AuthAnswer::Denied,
                     };
                     self.logins.push(attempt);
                     self.session.auth_answer(answer);
+                }
+                Action::Ask(Question::Stamp) => self.session.auth_facts(Some(SaslAnswer::Stamp(b"<1.2@mx.test>".to_vec()))),
+                Action::Ask(Question::Scram { login, .. }) => {
+                    let known = login == b"user";
+                    self.session.auth_facts(known.then(|| SaslAnswer::Scram(facts())));
                 }
                 Action::Etrn(node) => self.session.etrn_answer(match node.as_slice() {
                     b"three.test" => EtrnAnswer::Started(3),
@@ -267,7 +278,59 @@ fn auth_exchanges() {
     assert_eq!(play.text("AUTH LOGIN\r\nam9l\r\nZ29vZA==\r\n"), "334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n235 2.7.0 welcome\r\n");
     let mut play = Play::encrypted();
     assert_eq!(play.codes("AUTH LOGIN am9l\r\nYmFk\r\nAUTH PLAIN\r\nAGpvZQBnb29k\r\n"), [334, 535, 334, 235]);
-    assert_eq!(play.logins[0], Attempt { login: b"joe".to_vec(), password: b"bad".to_vec() });
+    assert_eq!(play.logins[0], Attempt { login: b"joe".to_vec(), secret: Secret::Plain(b"bad".to_vec()) });
+}
+
+/// The account of RFC 7677 3.
+fn keys() -> Keys {
+    Keys::derive(ScramHash::Sha256, b"pencil", &facts_salt(), 4096)
+}
+
+fn facts_salt() -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap()
+}
+
+fn facts() -> ScramFacts {
+    let nonce = b"%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".to_vec();
+    ScramFacts { nonce, salt: facts_salt(), iterations: 4096, server_key: keys().server, binding: None }
+}
+
+/// n,,n=user,r=rOprNGfwEbeRWgbNEkqO and what follows in RFC 7677 3.
+const SCRAM_FIRST: &str = "AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=\r\n";
+const SCRAM_FINAL: &str = "Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1kSHpiWmFwV0lrNGpVaE4rVXRlOXl0YWc5empmTUhnc3FtbWl6N0FuZFZRPQ==\r\n";
+
+#[test]
+fn scram_ends_with_the_servers_proof() {
+    let mut play = Play::encrypted();
+    assert!(play.text(SCRAM_FIRST).starts_with("334 cj1yT3ByTkdmd0ViZVJXZ2JORWtxTyVo"));
+    assert_eq!(play.text(SCRAM_FINAL), "334 dj02cnJpVFJCaTIzV3BSUi93dHVwK21NaFVaVW4vZEI1bkxUSlJzamw5NUc0PQ==\r\n");
+    assert_eq!(play.session.login(), None, "not before the client has seen it");
+    assert_eq!(play.codes("\r\n"), [235]);
+    assert_eq!(play.session.login(), Some("user"));
+    let mut play = Play::encrypted();
+    assert_eq!(play.codes([SCRAM_FIRST, SCRAM_FINAL, "*\r\nMAIL FROM:<>\r\n"].concat()), [334, 334, 501, 250]);
+    assert_eq!(play.session.login(), None, "given up at the end");
+    let wrong = SCRAM_FINAL.replace("dHzb", "AAAA").replace("ZEh6Yl", "QUFBQU");
+    assert_eq!(Play::encrypted().codes([SCRAM_FIRST, &wrong].concat())[0], 334);
+    // n,,n=eve,r=x: the directory is away
+    assert_eq!(Play::encrypted().codes("AUTH SCRAM-SHA-256 biwsbj1ldmUscj14\r\n"), [454]);
+}
+
+#[test]
+fn cram_md5_and_tokens_only_where_they_are_named() {
+    use postino_sasl::Mechanism::{CramMd5, OAuthBearer, Plain};
+    let token = "AUTH OAUTHBEARER bixhPXUsAWF1dGg9QmVhcmVyIHQBAQ==\r\n";
+    assert_eq!(Play::encrypted().codes(["AUTH CRAM-MD5\r\n", token].concat()), [504, 504]);
+    let mechanisms = settings().mechanisms.with(CramMd5).with(OAuthBearer).without(Plain);
+    let encrypted = Settings { tls: Tls::Active, mechanisms, ..settings() };
+    let mut play = Play::new(encrypted);
+    assert!(play.text("EHLO x\r\n").contains("AUTH LOGIN SCRAM-SHA-256-PLUS"));
+    assert_eq!(play.codes("AUTH PLAIN AGpvZQBnb29k\r\n"), [504]);
+    assert_eq!(play.text("AUTH CRAM-MD5\r\n"), "334 PDEuMkBteC50ZXN0Pg==\r\n");
+    assert_eq!(play.codes("am9lIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw\r\n"), [535]);
+    assert_eq!(play.codes(token), [334], "the client hears why, in JSON, and answers");
+    assert_eq!(play.codes("AQ==\r\n"), [535]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use postino_net::{ConnectionLimits, ListenerSettings, LoginThrottle, ServerTls};
 use postino_ports::BoxFuture;
 use postino_ports::body::Body;
 use postino_ports::clock::Clock;
-use postino_ports::directory::{Credentials, Directory, Login, LookupError, Mailbox, Resolution, Secret};
+use postino_ports::directory::{Credentials, Directory, Login, LookupError, Mailbox, Resolution, ScramHash, ScramParameters, Secret};
 use postino_ports::event::{Event, Events};
 use postino_ports::links::{Asked, Asker, Links, Turn};
 use postino_ports::queue::{
@@ -162,7 +162,15 @@ impl Directory for FakeDirectory {
     }
     fn authenticate(&self, credentials: Credentials) -> BoxFuture<'_, Result<Login, LookupError>> {
         Box::pin(async move {
-            let Secret::Plain(password) = credentials.secret else { panic!("only PLAIN and LOGIN are offered") };
+            let password = match credentials.secret {
+                Secret::Plain(password) => password,
+                Secret::Scram { hash, message, proof } if scram_keys(hash).proves(hash, &message, &proof) => b"pw".to_vec(),
+                Secret::CramMd5 { challenge, digest } if postino_sasl::cram::respond(b"pw", &challenge).as_bytes() == digest => {
+                    b"pw".to_vec()
+                }
+                Secret::Bearer(token) if token == b"good" => b"pw".to_vec(),
+                _ => b"wrong".to_vec(),
+            };
             match (credentials.login.as_slice(), password.as_slice()) {
                 (b"user1@example.test", b"pw") => Ok(Login::Granted(mailbox("user1@example.test", 0))),
                 (b"norelay@example.test", b"pw") => Ok(Login::Granted(mailbox("norelay@example.test", 0x20))),
@@ -171,6 +179,19 @@ impl Directory for FakeDirectory {
             }
         })
     }
+    fn scram(&self, login: Vec<u8>, hash: ScramHash) -> BoxFuture<'_, Result<ScramParameters, LookupError>> {
+        Box::pin(async move {
+            if login == b"away" {
+                return Err(LookupError { what: "database is away".into() });
+            }
+            Ok(ScramParameters { salt: b"salt".to_vec(), iterations: 4096, server_key: scram_keys(hash).server })
+        })
+    }
+}
+
+/// The keys of everybody's password `pw`.
+pub fn scram_keys(hash: ScramHash) -> postino_sasl::scram::Keys {
+    postino_sasl::scram::Keys::derive(hash, b"pw", b"salt", 4096)
 }
 
 pub struct TestClock(tokio::time::Instant);

@@ -7,6 +7,8 @@
 use crate::house::{Client, House, encrypt};
 use postino_control::Config;
 use postino_control::resolved::ListenerKind;
+use postino_ports::directory::ScramHash;
+use postino_testkit::sasl_client::{ScramClient, cram_md5};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -53,15 +55,20 @@ async fn run(name: &str, text: &str, way: Way) {
     let lines: Vec<(usize, &str)> = text.lines().enumerate().filter(|(_, l)| !l.is_empty() && !l.starts_with('#')).collect();
     let mut kind = ListenerKind::Smtp;
     let mut limits = Vec::new();
+    let mut mechanisms = String::new();
     for (_, line) in &lines {
         match line.split(' ').collect::<Vec<_>>().as_slice() {
             ["port", "submission"] => kind = ListenerKind::Submission,
             ["port", "submissions"] => kind = ListenerKind::Submissions,
+            ["mechanisms", names @ ..] => mechanisms = names.join(" "),
             ["set", key, value] => limits.push((*key, value.parse::<u32>().unwrap())),
             _ => {}
         }
     }
-    let house = House::with(|config| limits.iter().for_each(|(key, value)| set(config, key, *value)));
+    let house = House::with(|config| {
+        limits.iter().for_each(|(key, value)| set(config, key, *value));
+        config.authmechs = postino_sasl::Offered::from_words([mechanisms.as_str()]).unwrap();
+    });
     let mut client = dial(&house, kind, way).await;
     let mut group = Vec::new();
     for (number, line) in lines {
@@ -84,13 +91,44 @@ async fn run(name: &str, text: &str, way: Way) {
                 assert!(got.starts_with(want), "{place}: got {got:?}, wanted {want:?}");
             }
             ("TLS", _) if way == Way::Socket => client = Client::new(Box::new(encrypt(client.stream).await.unwrap())),
-            ("TLS" | "port" | "set", _) => {}
+            ("TLS" | "port" | "set" | "mechanisms", _) => {}
+            ("scram", rest) => scram(&mut client, rest, &place).await,
+            ("cram", rest) => cram(&mut client, rest, &place).await,
             ("closed", _) => assert_eq!(reply_line(&mut client).await, "", "{place}"),
             ("stored", n) => assert_eq!(house.count(), n.parse::<usize>().unwrap(), "{place}"),
             ("body", want) => assert_eq!(house.last(|m| m.body.clone()), unescape(want), "{place}"),
             _ => panic!("{place}: not understood: {line}"),
         }
     }
+}
+
+/// `scram HASH LOGIN PASSWORD CODE`: a whole exchange, and the code at its end.
+async fn scram(client: &mut Client<Box<dyn Wire>>, rest: &str, place: &str) {
+    let [hash, login, password, code] = rest.split(' ').collect::<Vec<_>>()[..] else { panic!("{place}") };
+    let which = if hash == "SHA-1" { ScramHash::Sha1 } else { ScramHash::Sha256 };
+    let mut scram = ScramClient::new(which, login, password, ("n", b""));
+    client.send(format!("AUTH SCRAM-{hash} {}\r\n", scram.first()).into_bytes()).await;
+    let challenge = reply_line(client).await;
+    let last = scram.last(challenge.strip_prefix("334 ").unwrap_or_else(|| panic!("{place}: {challenge}")));
+    client.send(format!("{last}\r\n").into_bytes()).await;
+    let mut reply = reply_line(client).await;
+    if let Some(signature) = reply.strip_prefix("334 ") {
+        assert!(scram.believes(signature), "{place}: {signature}");
+        client.send(b"\r\n".to_vec()).await;
+        reply = reply_line(client).await;
+    }
+    assert!(reply.starts_with(code), "{place}: {reply}");
+}
+
+/// `cram LOGIN PASSWORD CODE`.
+async fn cram(client: &mut Client<Box<dyn Wire>>, rest: &str, place: &str) {
+    let [login, password, code] = rest.split(' ').collect::<Vec<_>>()[..] else { panic!("{place}") };
+    client.send(b"AUTH CRAM-MD5\r\n".to_vec()).await;
+    let challenge = reply_line(client).await;
+    let answer = cram_md5(login, password, challenge.strip_prefix("334 ").unwrap_or_else(|| panic!("{place}: {challenge}")));
+    client.send(format!("{answer}\r\n").into_bytes()).await;
+    let reply = reply_line(client).await;
+    assert!(reply.starts_with(code), "{place}: {reply}");
 }
 
 fn set(config: &mut Config, key: &str, value: u32) {
