@@ -5,17 +5,16 @@
 
 #[path = "../../crates/pop3d/src"]
 mod pop3d {
-    pub mod sasl;
     pub mod session;
     pub mod transmission;
 }
-use pop3d::sasl;
 
 use pop3d::session::{Action, ClearPasswords, Reason, Refusal, Session, Settings, Tls};
 use pop3d::transmission::Transmission;
 use postino_fuzz::{Source, pieces};
 use postino_ports::directory::Secret;
 use postino_ports::maildrop::DropMessage;
+use postino_sasl::{Answer, Mechanism, Offered, Question, ScramFacts};
 
 #[derive(Debug, Default, PartialEq)]
 struct Told {
@@ -32,6 +31,7 @@ fn play(flags: u8, input: &[u8], seed: u8) -> Told {
         line_bytes_max: 200,
         errors_max: 6,
         tls: [Tls::Unavailable, Tls::Offered, Tls::Active, Tls::Offered][usize::from(flags & 3)],
+        mechanisms: Offered::from_words(["SCRAM-SHA-256 SCRAM-SHA-256-PLUS CRAM-MD5"]).unwrap().with(Mechanism::OAuthBearer),
         clear_passwords: if flags & 4 == 0 { ClearPasswords::Allowed } else { ClearPasswords::Refused },
     });
     let mut told = Told::default();
@@ -46,6 +46,12 @@ fn play(flags: u8, input: &[u8], seed: u8) -> Told {
             match action {
                 Action::Read => done = true,
                 Action::Write => {}
+                Action::Ask(Question::Stamp) => session.told(Some(Answer::Stamp(b"<1.2@mx.test>".to_vec())), &mut out),
+                Action::Ask(Question::Scram { .. }) => {
+                    let (salt, server_key) = (b"salt".to_vec(), vec![0; 32]);
+                    let facts = ScramFacts { nonce: b"nonce".to_vec(), salt, iterations: 4096, server_key, binding: Some(Vec::new()) };
+                    session.told(Some(Answer::Scram(facts)), &mut out);
+                }
                 Action::Login(login) => {
                     assert!(!open, "a second login");
                     let good = matches!(&login.secret, Secret::Plain(p) if p == b"good") || matches!(login.secret, Secret::Apop { .. });

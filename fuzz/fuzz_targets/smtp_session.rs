@@ -17,6 +17,7 @@ fn settings(flags: u8) -> Settings {
         door: if flags & 1 == 0 { Door::Exchange } else { Door::Submission },
         tls: [Tls::Unavailable, Tls::Offered, Tls::Active, Tls::Active][usize::from(flags >> 1 & 3)],
         etrn: flags & 8 != 0,
+        mechanisms: Offered::from_words(["SCRAM-SHA-256 SCRAM-SHA-256-PLUS CRAM-MD5"]).unwrap().with(Mechanism::OAuthBearer),
         limits: Limits {
             message_bytes_max: MESSAGE_BYTES_MAX,
             line_bytes_max: 128,
@@ -110,8 +111,17 @@ impl Shell {
                 let answer = if self.answer() { EtrnAnswer::Started(1) } else { EtrnAnswer::NotAllowed };
                 self.session.etrn_answer(answer);
             }
+            Action::Ask(question) => {
+                let (salt, server_key) = (b"salt".to_vec(), vec![0; 32]);
+                self.session.auth_facts(match *question {
+                    Question::Stamp => Some(SaslAnswer::Stamp(b"<1.2@mx.test>".to_vec())),
+                    Question::Scram { .. } => {
+                        Some(SaslAnswer::Scram(ScramFacts { nonce: b"nonce".to_vec(), salt, iterations: 4096, server_key, binding: None }))
+                    }
+                });
+            }
             Action::Authenticate(attempt) => {
-                let answer = if attempt.password == b"good" { AuthAnswer::Granted("joe".into()) } else { AuthAnswer::Denied };
+                let answer = if matches!(&attempt.secret, Secret::Plain(password) if password == b"good") { AuthAnswer::Granted("joe".into()) } else { AuthAnswer::Denied };
                 self.session.auth_answer(answer);
             }
             Action::StartTls => {

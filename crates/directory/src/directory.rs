@@ -4,7 +4,7 @@
 use crate::files::FileCache;
 use crate::kept::Kept;
 use crate::last_login::LastLogins;
-use crate::login::{self, Checker};
+use crate::login::{self, Asked, Checker};
 use crate::resolve::{self, Sources};
 use crate::trouble::{Depth, Trouble};
 use crate::users::SystemUsers;
@@ -12,7 +12,7 @@ use postino_control::Live;
 use postino_ports::BoxFuture;
 use postino_ports::accounts::Keepers;
 use postino_ports::clock::Clock;
-use postino_ports::directory::{Credentials, Directory, Login, LookupError, Resolution, Secret, Service};
+use postino_ports::directory::{Credentials, Directory, Login, LookupError, Resolution, ScramHash, ScramParameters, Secret};
 use postino_types::Address;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,30 +113,25 @@ where
 }
 
 /// A login at a keeper. A password that is wrong for what is remembered is tried once more on what is kept now, so that a new one counts at once.
-async fn kept_login(
-    shared: &Arc<Shared>,
-    kept: &Arc<Kept>,
-    login: &[u8],
-    (secret, service): (Secret, Service),
-) -> Result<Login, LookupError> {
+async fn kept_login(shared: &Arc<Shared>, kept: &Arc<Kept>, asked: Asked) -> Result<Login, LookupError> {
     let find = || {
-        let login = login.to_vec();
+        let login = asked.login.clone();
         ask(shared, move |sources, depth| login::find(sources, &login, depth))
     };
     let now = shared.clock.monotonic();
     let candidate = find().await?;
-    if let (Some(candidate), Secret::Plain(password)) = (&candidate, &secret)
+    if let (Some(candidate), Secret::Plain(password)) = (&candidate, &asked.secret)
         && let Some(proven) = asked_keeper(kept, candidate, password).await?
     {
-        return Ok(Checker::told(candidate.clone(), proven, service));
+        return Ok(Checker::told(candidate.clone(), proven, asked.service));
     }
-    let first = shared.checker.check(candidate.clone(), secret.clone(), service, now).await?;
+    let first = shared.checker.check(candidate.clone(), asked.clone(), now).await?;
     let Some(before) = candidate.filter(|_| first == Login::Denied) else { return Ok(first) };
     let address = before.mailbox.address.as_str();
     let (name, domain) = address.rsplit_once('@').unwrap_or((address, ""));
     kept.forget(domain, name);
     match find().await? {
-        Some(after) if after.record != before.record => shared.checker.check(Some(after), secret, service, now).await,
+        Some(after) if after.record != before.record => shared.checker.check(Some(after), asked, now).await,
         _ => Ok(first),
     }
 }
@@ -164,19 +159,29 @@ impl Directory for VpopmailDirectory {
     fn authenticate(&self, credentials: Credentials) -> BoxFuture<'_, Result<Login, LookupError>> {
         Box::pin(async move {
             let Credentials { login, secret, service, peer } = credentials;
+            let asked = Asked { login, secret, service };
             let now = self.shared.clock.monotonic();
             let answer = match &self.shared.kept {
                 None => {
-                    let candidate = ask(&self.shared, move |sources, depth| login::find(sources, &login, depth)).await?;
-                    self.shared.checker.check(candidate, secret, service, now).await?
+                    let name = asked.login.clone();
+                    let candidate = ask(&self.shared, move |sources, depth| login::find(sources, &name, depth)).await?;
+                    self.shared.checker.check(candidate, asked, now).await?
                 }
-                Some(kept) => kept_login(&self.shared, kept, &login, (secret, service)).await?,
+                Some(kept) => kept_login(&self.shared, kept, asked).await?,
             };
             if let Login::Granted(mailbox) = &answer {
                 let kept = self.shared.kept.clone().map(|kept| (kept, mailbox.address.clone()));
                 self.shared.last_logins.note(kept, &mailbox.home, peer, now);
             }
             Ok(answer)
+        })
+    }
+
+    fn scram(&self, login: Vec<u8>, hash: ScramHash) -> BoxFuture<'_, Result<ScramParameters, LookupError>> {
+        Box::pin(async move {
+            let name = login.clone();
+            let candidate = ask(&self.shared, move |sources, depth| login::find(sources, &name, depth)).await?;
+            Ok(self.shared.checker.scram(candidate.as_ref(), login, hash).await?.parameters())
         })
     }
 }

@@ -19,6 +19,8 @@ pub mod names;
 pub mod password;
 mod resolve;
 pub mod roaming;
+#[cfg(feature = "daemon")]
+mod scram;
 mod trouble;
 mod users;
 #[cfg(feature = "daemon")]

@@ -4,13 +4,14 @@
 use crate::names::split_login;
 use crate::password::{self, NewHash, PASSWORD_BYTES_MAX, constant_time_equal};
 use crate::resolve::Sources;
+use crate::scram::{self, Salter};
 use crate::trouble::{Depth, Trouble};
 use crate::users;
 use crate::verified::{Proof, Verified};
 use crate::vpasswd::{FLAG_NO_IMAP, FLAG_NO_POP, FLAG_NO_SMTP, Record};
 use crate::vpopmail::deliver::{Domain, mailbox};
 use md5::{Digest, Md5};
-use postino_ports::directory::{Login, LookupError, Mailbox, Secret, Service};
+use postino_ports::directory::{Login, LookupError, Mailbox, ScramHash, Secret, Service};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -45,11 +46,21 @@ pub(crate) fn find(sources: Sources<'_>, login: &[u8], depth: Depth) -> Result<O
     Ok(Some(Candidate { mailbox: mailbox(&domain, &record)?, record }))
 }
 
+/// What a client showed, and for which account.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    /// As the client wrote it.
+    pub(crate) login: Vec<u8>,
+    pub(crate) secret: Secret,
+    pub(crate) service: Service,
+}
+
 /// Checks secrets on a small pool of its own.
 #[derive(Debug)]
 pub(crate) struct Checker {
     hashing: Arc<Semaphore>,
     verified: Arc<Verified>,
+    salter: Arc<Salter>,
     /// A stored hash of the kind in use here: what an unknown name is checked against.
     decoy: Arc<Mutex<Zeroizing<String>>>,
 }
@@ -62,6 +73,7 @@ impl Checker {
         Self {
             hashing: Arc::new(Semaphore::new(cores)),
             verified: Arc::new(Verified::new()),
+            salter: Arc::new(Salter::new()),
             decoy: Arc::new(Mutex::new(Zeroizing::new(decoy))),
         }
     }
@@ -72,16 +84,15 @@ impl Checker {
     }
 
     /// Is `secret` the one of `candidate`? `None` costs as much as somebody.
-    pub(crate) async fn check(
-        &self,
-        candidate: Option<Candidate>,
-        secret: Secret,
-        service: Service,
-        now: std::time::Duration,
-    ) -> Result<Login, LookupError> {
+    pub(crate) async fn check(&self, candidate: Option<Candidate>, asked: Asked, now: std::time::Duration) -> Result<Login, LookupError> {
+        let Asked { login, secret, service } = asked;
         let proven = match secret {
             Secret::CramMd5 { challenge, digest } => cram(candidate.as_ref().and_then(|c| c.record.clear.as_deref()), &challenge, &digest),
-            Secret::Scram { .. } | Secret::Bearer(_) => false,
+            Secret::Scram { hash, message, proof } => {
+                let account = self.scram(candidate.as_ref(), login, hash).await?;
+                account.is_proven(&message, &proof)
+            }
+            Secret::Bearer(_) => false,
             Secret::Apop { stamp, digest } => apop(candidate.as_ref().and_then(|c| c.record.clear.as_deref()), &stamp, &digest),
             Secret::Plain(password) => self.plain(candidate.as_ref(), Zeroizing::new(password), now).await?,
         };
@@ -89,6 +100,18 @@ impl Checker {
             Some(candidate) if proven && is_open(candidate.record.flags, service) => Login::Granted(candidate.mailbox),
             _ => Login::Denied,
         })
+    }
+
+    /// What SCRAM needs of an account; the same work for nobody.
+    pub(crate) async fn scram(
+        &self,
+        candidate: Option<&Candidate>,
+        login: Vec<u8>,
+        hash: ScramHash,
+    ) -> Result<scram::Account, LookupError> {
+        let clear = candidate.and_then(|c| c.record.clear.clone()).map(Zeroizing::new);
+        let salter = Arc::clone(&self.salter);
+        self.work(move || salter.account(&login, hash, clear.as_deref().map(String::as_str))).await
     }
 
     async fn plain(
@@ -128,12 +151,16 @@ impl Checker {
 
     /// The hash itself; the permit goes with it, so a client that leaves frees no place before the work is done.
     async fn hash(&self, password: Zeroizing<Vec<u8>>, stored: Zeroizing<String>) -> Result<bool, LookupError> {
+        self.work(move || password::verify_password(&password, &stored)).await
+    }
+
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, LookupError> {
         let failed = |what: &str| LookupError { what: what.to_owned() };
         let permit = Arc::clone(&self.hashing).acquire_owned().await.map_err(|_| failed("password pool closed"))?;
         let work = move || {
-            let right = password::verify_password(&password, &stored);
+            let done = work();
             drop(permit);
-            right
+            done
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| failed("password check was interrupted"))
     }

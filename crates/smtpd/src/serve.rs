@@ -187,7 +187,7 @@ impl Conversation {
                 Action::Ask(question) => {
                     self.buffer.consume(step.consumed);
                     // Boxed as everything that is rare.
-                    Box::pin(self.find_out(question, &transport, &watch)).await;
+                    Box::pin(self.find_out(*question, &transport, &watch)).await;
                 }
                 action => {
                     self.buffer.consume(step.consumed);
@@ -232,7 +232,7 @@ impl Conversation {
             // Boxed: they are rare, and every session would carry their room.
             Action::Etrn(node) => Box::pin(self.etrn(&node)).await,
             Action::Atrn(domains) => Box::pin(self.atrn(&domains)).await,
-            Action::Authenticate(attempt) => Box::pin(self.login(attempt, watch)).await,
+            Action::Authenticate(attempt) => Box::pin(self.login(*attempt, watch)).await,
             // The connection's own actions are done by `run`.
             Action::Input | Action::Flush | Action::Body(_) | Action::StartTls | Action::Turn | Action::Ask(_) | Action::Close(_) => {}
         }

@@ -258,11 +258,11 @@ impl Session {
             }
             Step::Ask(question, exchange) => {
                 self.state = State::Waiting(Wait::Auth(Box::new(exchange)));
-                return Some(Action::Ask(question));
+                return Some(Action::Ask(Box::new(question)));
             }
             Step::Attempt(attempt, exchange) => {
                 self.state = State::Waiting(Wait::Auth(Box::new(exchange)));
-                return Some(Action::Authenticate(attempt));
+                return Some(Action::Authenticate(Box::new(attempt)));
             }
             Step::End(End::Granted) => match login {
                 Some(login) => {

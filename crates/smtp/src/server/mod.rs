@@ -113,9 +113,9 @@ pub enum Action {
     /// The transaction is over without a message: forget sender, recipients and content.
     Reset,
     /// A mechanism must know something. *Answer* with [`Session::auth_facts`].
-    Ask(Question),
+    Ask(Box<Question>),
     /// A login. *Answer* with [`Session::auth_answer`].
-    Authenticate(Attempt),
+    Authenticate(Box<Attempt>),
     /// ETRN for this node. *Answer* with [`Session::etrn_answer`].
     Etrn(Vec<u8>),
     /// ATRN for these domains, parted by commas. *Answer* with [`Session::atrn_answer`].

@@ -104,13 +104,15 @@ impl Play {
                         }
                         _ => AuthAnswer::Denied,
                     };
-                    self.logins.push(attempt);
+                    self.logins.push(*attempt);
                     self.session.auth_answer(answer);
                 }
-                Action::Ask(Question::Stamp) => self.session.auth_facts(Some(SaslAnswer::Stamp(b"<1.2@mx.test>".to_vec()))),
-                Action::Ask(Question::Scram { login, .. }) => {
-                    let known = login == b"user";
-                    self.session.auth_facts(known.then(|| SaslAnswer::Scram(facts())));
+                Action::Ask(question) => {
+                    let answer = match *question {
+                        Question::Stamp => Some(SaslAnswer::Stamp(b"<1.2@mx.test>".to_vec())),
+                        Question::Scram { login, .. } => (login == b"user").then(|| SaslAnswer::Scram(facts())),
+                    };
+                    self.session.auth_facts(answer);
                 }
                 Action::Etrn(node) => self.session.etrn_answer(match node.as_slice() {
                     b"three.test" => EtrnAnswer::Started(3),
