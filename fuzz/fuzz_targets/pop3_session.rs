@@ -24,6 +24,16 @@ struct Told {
     tls: bool,
 }
 
+fn answer(question: &Question) -> Answer {
+    match question {
+        Question::Stamp => Answer::Stamp(b"<1.2@mx.test>".to_vec()),
+        Question::Scram { .. } => {
+            let (nonce, salt, server_key) = (b"nonce".to_vec(), b"salt".to_vec(), vec![0; 32]);
+            Answer::Scram(ScramFacts { nonce, salt, iterations: 4096, server_key, binding: Some(Vec::new()) })
+        }
+    }
+}
+
 fn play(flags: u8, input: &[u8], seed: u8) -> Told {
     let list: Vec<DropMessage> = (0..u64::from(flags >> 4)).map(|n| DropMessage { octets: n * 7, uidl: format!("u{n}") }).collect();
     let mut session = Session::new(Settings {
@@ -46,12 +56,7 @@ fn play(flags: u8, input: &[u8], seed: u8) -> Told {
             match action {
                 Action::Read => done = true,
                 Action::Write => {}
-                Action::Ask(Question::Stamp) => session.told(Some(Answer::Stamp(b"<1.2@mx.test>".to_vec())), &mut out),
-                Action::Ask(Question::Scram { .. }) => {
-                    let (salt, server_key) = (b"salt".to_vec(), vec![0; 32]);
-                    let facts = ScramFacts { nonce: b"nonce".to_vec(), salt, iterations: 4096, server_key, binding: Some(Vec::new()) };
-                    session.told(Some(Answer::Scram(facts)), &mut out);
-                }
+                Action::Ask(question) => session.told(Some(answer(&question)), &mut out),
                 Action::Login(login) => {
                     assert!(!open, "a second login");
                     let good = matches!(&login.secret, Secret::Plain(p) if p == b"good") || matches!(login.secret, Secret::Apop { .. });

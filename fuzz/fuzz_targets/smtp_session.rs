@@ -3,10 +3,13 @@
 #![no_main]
 
 use postino_fuzz::{Source, pieces};
+use postino_sasl::{Mechanism, Offered};
 use postino_smtp::reply::Reply;
 use postino_smtp::server::{
-    Action, AtrnAnswer, AuthAnswer, CloseReason, Door, EtrnAnswer, Limits, RcptAnswer, Session, Settings, Tls, replies,
+    Action, AtrnAnswer, AuthAnswer, CloseReason, Door, EtrnAnswer, Limits, Question, RcptAnswer, SaslAnswer, ScramFacts, Session, Settings,
+    Tls, replies,
 };
+use postino_types::Secret;
 use std::time::Duration;
 
 const MESSAGE_BYTES_MAX: u64 = 300;
@@ -121,7 +124,11 @@ impl Shell {
                 });
             }
             Action::Authenticate(attempt) => {
-                let answer = if matches!(&attempt.secret, Secret::Plain(password) if password == b"good") { AuthAnswer::Granted("joe".into()) } else { AuthAnswer::Denied };
+                let answer = if matches!(&attempt.secret, Secret::Plain(password) if password == b"good") {
+                    AuthAnswer::Granted("joe".into())
+                } else {
+                    AuthAnswer::Denied
+                };
                 self.session.auth_answer(answer);
             }
             Action::StartTls => {
