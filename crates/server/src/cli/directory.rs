@@ -25,7 +25,7 @@ pub(crate) struct PasswordArgs {
 
 #[derive(Subcommand)]
 #[command(
-    after_help = "Examples:\n  postino domain add example.org\n  postino domain alias example.org example.net\n  postino domain catch-all example.org postmaster@example.org\n  postino domain list --json\n  postino domain show example.org\n  postino domain remove example.org"
+    after_help = "Examples:\n  postino domain add example.org\n  postino domain alias example.org example.net\n  postino domain catch-all example.org postmaster@example.org\n  postino domain quota example.org 20G\n  postino domain list --json\n  postino domain show example.org\n  postino domain remove example.org"
 )]
 pub(crate) enum DomainCommand {
     /// Add a domain with its postmaster and abuse alias
