@@ -79,6 +79,39 @@ async fn the_self_made_certificate_is_trusted_through_its_authority_alone() {
     assert!(heard.is_err());
 }
 
+/// RFC 9266, RFC 5929 4: both ends have the same data, and each connection other ones.
+#[tokio::test]
+async fn channel_bindings_are_those_of_the_client() {
+    use postino_sasl::Binding;
+    let dir = tempfile::tempdir().unwrap();
+    let files = made(dir.path(), "mail.example.org", now());
+    let tls = Arc::new(ServerTls::new(std::slice::from_ref(&files.identity)).unwrap());
+    let certificate = CertificateDer::from_pem_file(&files.identity.certificate).unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        assert_eq!(Stream::Plain(listener_twin().await).channel_binding(Binding::EndPoint), None, "none in clear text");
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client(&files.authority)));
+        let connect = connector.connect(ServerName::try_from("mail.example.org").unwrap(), socket);
+        let (ours, theirs) = tokio::join!(Stream::Plain(accepted).start_tls(&tls), connect);
+        let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
+        let exported = theirs.get_ref().1.export_keying_material([0u8; 32], b"EXPORTER-Channel-Binding", None).unwrap();
+        assert_eq!(ours.channel_binding(Binding::Exporter).unwrap(), exported);
+        // The self-made certificate is signed with ECDSA and SHA-256.
+        let digest: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(&certificate).into();
+        assert_eq!(ours.channel_binding(Binding::EndPoint).unwrap(), digest);
+        seen.push(exported);
+    }
+    assert_ne!(seen[0], seen[1]);
+}
+
+async fn listener_twin() -> tokio::net::TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap()
+}
+
 #[tokio::test]
 async fn tls_1_2_is_still_spoken() {
     let dir = tempfile::tempdir().unwrap();
