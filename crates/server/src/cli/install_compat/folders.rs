@@ -105,7 +105,7 @@ fn table_of_timeouts(site: &mut Site, accounts: &Accounts, worker: Option<u32>) 
     Ok(())
 }
 
-/// What holds nothing any more: the table of timeouts while it is empty, and folders without a file. Whatever may hold mail, accounts or settings stays.
+/// The table of timeouts while no host stands in it. Folders stay: they may have been there before.
 pub(super) fn remove(site: &mut Site) -> anyhow::Result<()> {
     if site.dry {
         return Ok(());
@@ -113,11 +113,6 @@ pub(super) fn remove(site: &mut Site) -> anyhow::Result<()> {
     let home = site.path(&site.home);
     if remove_table(&home.join("queue/lock"))? {
         site.step(Action::Removed, site.home.join("queue/lock/tcpto").display().to_string(), "");
-    }
-    let sections = std::fs::read_dir(home.join("man")).into_iter().flatten().flatten().map(|entry| entry.path());
-    for folder in sections.chain(["man", "boot", "doc", "bin"].map(|name| home.join(name))) {
-        // One that is not empty, or a link, stays.
-        drop(std::fs::remove_dir(folder));
     }
     Ok(())
 }
