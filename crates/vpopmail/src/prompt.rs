@@ -3,7 +3,7 @@
 use crate::complaint::{Complaint, say};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 
 /// Longest line that is taken, bytes.
@@ -39,7 +39,10 @@ struct Terminal {
 
 impl Terminal {
     fn open() -> Self {
-        Self { tty: OpenOptions::new().read(true).write(true).open("/dev/tty").ok() }
+        let controlling = OpenOptions::new().read(true).write(true).open("/dev/tty").ok();
+        // Where /dev/tty is not there, what is typed on standard input must not be shown either.
+        let stdin = || io::stdin().is_terminal().then(|| io::stdin().as_fd().try_clone_to_owned().ok()).flatten().map(File::from);
+        Self { tty: controlling.or_else(stdin) }
     }
 
     fn secret(&mut self, prompt: &str) -> Result<String, Complaint> {

@@ -66,6 +66,11 @@ fn section_3_2_init_script() {
 }
 
 #[test]
+fn section_3_3_accounts() {
+    section("3.3-accounts.sh");
+}
+
+#[test]
 fn section_3_6_control_files() {
     section("3.6-control.sh");
 }

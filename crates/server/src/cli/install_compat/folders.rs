@@ -35,6 +35,7 @@ pub(super) fn make(site: &mut Site, accounts: &Accounts) -> anyhow::Result<Optio
         let inside = Path::new(VPOPMAIL).join(name);
         folder(site, &inside, mode, accounts.owner("vpopmail", "vchkpw"))?;
     }
+    name_vpopmails_home(site)?;
     let owner = worker(site, accounts)?;
     let home = site.path(&site.home);
     if !site.dry {
@@ -63,6 +64,21 @@ fn folder(site: &mut Site, inside: &Path, mode: u32, owner: Option<(u32, u32)>) 
 fn own(path: &Path, owner: Option<(u32, u32)>) -> anyhow::Result<()> {
     let Some((uid, gid)) = owner else { return Ok(()) };
     std::os::unix::fs::lchown(path, Some(uid), Some(gid)).with_context(|| format!("cannot chown {}", path.display()))
+}
+
+/// Where accounts lie is written down, unless the home has domains of its own: the engine makes an empty `domains/`, which must not decide.
+fn name_vpopmails_home(site: &mut Site) -> anyhow::Result<()> {
+    let inside = site.home.join("control/vpopmail-home");
+    let path = site.path(&inside);
+    let has_own = std::fs::read_dir(site.path(&site.home.join("domains"))).is_ok_and(|mut found| found.next().is_some());
+    if has_own || path.try_exists()? {
+        return Ok(());
+    }
+    if !site.dry {
+        postino_disk::replace_file(&path, format!("{VPOPMAIL}\n").as_bytes(), 0o644)?;
+    }
+    site.step(Action::Made, inside.display().to_string(), "vpopmail's domains lie there");
+    Ok(())
 }
 
 /// The account that the engine works as. A home without `server.toml` gets one that names it: who owns the queue must not depend on which accounts
