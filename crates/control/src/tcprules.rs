@@ -115,7 +115,13 @@ impl Rules {
     /// True when the client's name may decide: no rule names its very address, and some rule names hosts.
     #[must_use]
     pub fn needs_host(&self, ip: IpAddr) -> bool {
-        self.names_hosts && !addresses_of(ip.to_canonical()).iter().any(|address| self.index.contains_key(address.as_bytes()))
+        self.names_hosts && !self.names(ip)
+    }
+
+    /// True when a rule names this very address.
+    #[must_use]
+    pub fn names(&self, ip: IpAddr) -> bool {
+        addresses_of(ip.to_canonical()).iter().any(|address| self.index.contains_key(address.as_bytes()))
     }
 
     /// Rules that want to know the client's user (`joe@192.0.2.1`, ident).

@@ -12,7 +12,7 @@ mod relays;
 pub(crate) use domain_data::{hash_state_in, put_hash_state};
 pub use place::{DomainPlace, Places};
 pub use relays::OpenSmtp;
-pub(crate) use relays::rule as relay_rule;
+pub(crate) use relays::{ROWS_MAX as RELAY_ROWS_MAX, rule as relay_rule};
 
 use crate::admin::AdminError;
 use postino_control::Config;

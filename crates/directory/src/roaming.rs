@@ -37,7 +37,7 @@ pub enum RoamingError {
         /// What to do about it, with what leads to it.
         advice: String,
     },
-    /// A file cannot be read.
+    /// A file cannot be read, or a directory not made.
     #[error("{file}: {source}")]
     Read {
         /// Which file.
@@ -45,10 +45,16 @@ pub enum RoamingError {
         /// Why.
         source: io::Error,
     },
+    /// The work was broken off.
+    #[error("interrupted")]
+    Interrupted,
     /// Locks and rights.
     #[error(transparent)]
     Admin(#[from] AdminError),
 }
+
+/// More open addresses than that are no roaming users.
+pub const ROWS_MAX: usize = crate::keepers::RELAY_ROWS_MAX;
 
 /// The rows with the rules that are made from them.
 #[derive(Debug, Clone)]
@@ -72,6 +78,23 @@ impl Roaming {
     #[must_use]
     pub fn in_files(vpopmail_home: &Path, rules: Option<&Path>, keep: Duration) -> Self {
         Self::new(Arc::new(OpenSmtp::new(vpopmail_home)), vpopmail_home, rules, keep)
+    }
+
+    /// Makes `etc` in vpopmail's home when nothing has made it yet (a home without vpopmail's history), as the home's owner.
+    ///
+    /// # Errors
+    /// The owner cannot be taken on, or the directory cannot be made.
+    pub fn prepare(&self) -> Result<(), RoamingError> {
+        if self.etc.is_dir() {
+            return Ok(());
+        }
+        let acting = acting_for(self.etc.parent().unwrap_or(Path::new("/")))?;
+        let made = match std::fs::create_dir(&self.etc) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(RoamingError::Read { file: self.etc.clone(), source: error }),
+            _ => Ok(()),
+        };
+        drop(acting);
+        made
     }
 
     /// The compiled rules, beside their text.
@@ -104,6 +127,14 @@ impl Roaming {
         let mut rows = self.relays.list()?;
         rows.retain(|(_, at)| *at > from && *at <= to);
         Ok(rows)
+    }
+
+    /// Are there rows whose time has run out?
+    ///
+    /// # Errors
+    /// The keeper's.
+    pub fn has_run_out(&self, now: i64) -> Result<bool, RoamingError> {
+        Ok(self.relays.list()?.iter().any(|(_, at)| *at <= self.until(now)))
     }
 
     /// Forgets those whose time has run out, and compiles the rules always. Says how many went.
@@ -197,9 +228,10 @@ mod tests {
 
     fn world() -> (tempfile::TempDir, Roaming) {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("etc")).unwrap();
-        std::fs::write(dir.path().join("etc/tcp.smtp"), "192.0.2.9:deny\n:allow").unwrap();
         let roaming = Roaming::in_files(dir.path(), None, Duration::from_secs(180 * 60));
+        roaming.prepare().unwrap();
+        roaming.prepare().unwrap();
+        std::fs::write(dir.path().join("etc/tcp.smtp"), "192.0.2.9:deny\n:allow").unwrap();
         (dir, roaming)
     }
 

@@ -16,9 +16,27 @@ pub struct Judged {
     pub verdict: Option<Verdict>,
     /// The client's confirmed name, when a rule wanted it: `Some(None)` has none.
     pub name: Option<Option<String>>,
+    /// A rule names this very address: what is known of it otherwise does not count.
+    pub is_named: bool,
 }
 
 impl Judged {
+    /// The same client with the right to relay that a login from its address has opened, as the row in tcpserver's rules would give it. Whom the
+    /// administrator has named, or turned away, stays what he is; other variables stay too.
+    #[must_use]
+    pub fn opened(mut self) -> Self {
+        if self.is_named || !self.may_enter() {
+            return self;
+        }
+        let verdict = self.verdict.get_or_insert(Verdict { allow: true, env: Vec::new() });
+        for name in ["RELAYCLIENT", "RBLSMTPD"] {
+            if verdict.variable(name).is_none() {
+                verdict.env.push((name.to_owned(), String::new()));
+            }
+        }
+        self
+    }
+
     /// False: close without a word.
     #[must_use]
     pub fn may_enter(&self) -> bool {
@@ -35,7 +53,7 @@ pub async fn judge(live: &Live, service: Service, ip: IpAddr, dns: Option<&dyn D
     let rules = gate.rules();
     let name = if rules.needs_host(ip) { Some(names::confirmed(dns, ip).await) } else { None };
     let verdict = rules.lookup(ip, name.as_ref().and_then(Option::as_deref), None);
-    Judged { verdict, name }
+    Judged { verdict, name, is_named: rules.names(ip) }
 }
 
 fn tell(service: Service, change: &Change, events: &dyn Events) {

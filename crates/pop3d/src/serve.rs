@@ -15,6 +15,7 @@ use postino_ports::directory::Directory;
 use postino_ports::dns::Dns;
 use postino_ports::event::Events;
 use postino_ports::maildrop::{self, DropMessage, Maildrops};
+use postino_ports::roaming::Roaming;
 use record::{End, Record};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub struct Context {
     pub dns: Option<Arc<dyn Dns>>,
     /// Who hears of it.
     pub events: Arc<dyn Events>,
+    /// Who hears of logins, for relaying from their addresses.
+    pub roaming: Option<Arc<dyn Roaming>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Certificates; `None`: no TLS at all.

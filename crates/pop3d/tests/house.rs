@@ -202,6 +202,7 @@ impl House {
             events: fake.clone(),
             clock: fake.clone(),
             tls: plan.tls,
+            roaming: None,
             shutdown: shutdown.clone(),
             reads: Arc::new(Semaphore::new(4)),
         });

@@ -12,6 +12,7 @@ pub mod event;
 pub mod links;
 pub mod maildrop;
 pub mod queue;
+pub mod roaming;
 pub mod spawn;
 
 /// A boxed future: one allocation beside an fsync or a round trip costs nothing, and keeps monomorphisation away.

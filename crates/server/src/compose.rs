@@ -29,6 +29,8 @@ pub(crate) struct House {
     /// The programs before the queue.
     pub(crate) programs: Arc<crate::queue_program::QueuePrograms>,
     pub(crate) directory: Arc<dyn Directory>,
+    /// Addresses that logins have opened for relaying.
+    pub(crate) open_relays: Arc<crate::roaming::OpenRelays>,
     pub(crate) dns: Arc<dyn Dns>,
     pub(crate) lists: Arc<postino_smtpd::lists::BlockLists>,
     pub(crate) maildrops: Arc<dyn Maildrops>,
@@ -49,6 +51,8 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
     let temporary = config.home.join("queue");
     let live = Live::new(config);
     let directory: Arc<dyn Directory> = Arc::new(directory(&live, &clock)?);
+    let relays = crate::keepers::relays(&live.get()).context("who keeps opened relays ([directory] in server.toml)")?;
+    let open_relays = Arc::new(crate::roaming::OpenRelays::new(live.clone(), Arc::clone(&clock), Arc::clone(&events), relays));
     let spawn = SpawnLink::start(link, crate::qmail::spawned_at_once(&live.get()), &temporary).context("the link to the spawner")?;
     let local_ports = postino_local::mailbox::Ports {
         directory: Arc::clone(&directory),
@@ -84,7 +88,24 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
         week_minute: crate::links::week_minute(),
     }));
     let maildrops: Arc<dyn Maildrops> = Arc::new(postino_store::MaildirStore::new(Arc::clone(&clock)));
-    Ok(House { live, clock, events, store, queue, door, programs, directory, dns, lists, maildrops, tls, scheduler, spawn, remote })
+    Ok(House {
+        live,
+        clock,
+        events,
+        store,
+        queue,
+        door,
+        programs,
+        directory,
+        open_relays,
+        dns,
+        lists,
+        maildrops,
+        tls,
+        scheduler,
+        spawn,
+        remote,
+    })
 }
 
 /// Accounts, from whoever keeps them.

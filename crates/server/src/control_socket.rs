@@ -34,6 +34,8 @@ pub(crate) struct Desk {
     pub(crate) forget_backoff: Arc<dyn Fn() + Send + Sync>,
     /// Runs over `[[fetch]]` accounts.
     pub(crate) fetcher: Arc<postino_fetch::Fetcher>,
+    /// Addresses that logins have opened for relaying.
+    pub(crate) open_relays: Arc<crate::roaming::OpenRelays>,
     /// Switches links.
     pub(crate) turnpike: Turnpike,
     /// For connections that are turned round at a provider.
@@ -112,6 +114,11 @@ async fn handle(request: &Value, desk: &Desk) -> Result<Value, String> {
             let link = desk.turnpike.link(request.get("name").and_then(Value::as_str).unwrap_or_default())?;
             let fetched = crate::odmr::fetch(&desk.turnpike, &desk.sessions, &link).await?;
             Ok(json!({"mail": fetched == crate::odmr::Fetched::Mail}))
+        }
+        // Somebody has changed the rows: what they say now counts at once.
+        "relays-look" => {
+            desk.open_relays.look().await;
+            Ok(json!({"looked": true}))
         }
         "reload" => (desk.reload)().map(|()| json!({"reloaded": true})),
         other => Err(format!("unknown request {other:?}")),

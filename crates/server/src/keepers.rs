@@ -5,8 +5,8 @@ use anyhow::bail;
 use postino_control::Config;
 use postino_control::directory::Store;
 use postino_databases::{Layout, Limits, SqliteSettings};
-use postino_directory::keepers::file_keepers;
-use postino_ports::accounts::{AccountsError, DomainData, Keepers};
+use postino_directory::keepers::{OpenSmtp, file_keepers};
+use postino_ports::accounts::{AccountsError, DomainData, Keepers, Relays};
 use postino_types::account::{DomainLimits, HashState};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
@@ -77,6 +77,14 @@ pub(crate) fn admin(config: &Config) -> anyhow::Result<postino_directory::admin:
     Ok(match configured(config, Purpose::Changing)? {
         Some(keepers) => admin.with_keepers(keepers),
         None => admin,
+    })
+}
+
+/// Who keeps the addresses that logins have opened: the store where `[directory]` says so, else vpopmail's file.
+pub(crate) fn relays(config: &Config) -> anyhow::Result<Arc<dyn Relays>> {
+    Ok(match configured(config, Purpose::Changing)? {
+        Some(keepers) => keepers.relays,
+        None => Arc::new(OpenSmtp::new(&config.vpopmail_home)),
     })
 }
 

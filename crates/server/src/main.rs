@@ -19,6 +19,7 @@ mod odmr;
 mod qmail;
 mod qmail_remote;
 mod queue_program;
+mod roaming;
 mod sandbox;
 mod service_manager;
 mod supervise;

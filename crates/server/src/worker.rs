@@ -80,6 +80,7 @@ pub(crate) fn run(parts: Parts) -> anyhow::Result<i32> {
     for warning in parts.loaded.warnings.iter().filter(|_| !engine) {
         events.emit(&Event::Warning { what: "configuration", detail: &warning.to_string() });
     }
+    crate::roaming::prepare(config);
     let lacking = sandbox::apply(config.server.sandbox, &needs(config)).map_err(anyhow::Error::msg)?;
     if !lacking.is_empty() {
         events.emit(&Event::Warning { what: "sandbox incomplete", detail: &lacking.join("; ") });
@@ -132,6 +133,10 @@ fn needs(config: &Config) -> sandbox::Needs {
     let mut write: Vec<PathBuf> = ["queue", "run", "tls", "domains"].map(|d| home.join(d)).into();
     write.push(config.vpopmail_home.join("domains"));
     write.push(config.vpopmail_home.join("etc"));
+    if config.vpopmail.roaming_users {
+        // Its compiled form is written beside it.
+        write.extend(config.vpopmail.tcpserver_file.as_deref().and_then(Path::parent).map(Path::to_owned));
+    }
     write.extend(assigned_homes(home));
     if config.directory.store == postino_control::directory::Store::Sqlite {
         write.extend(place.parent().map(Path::to_owned));
@@ -236,6 +241,7 @@ impl Shared {
             config: house.live.clone(),
             queue: Arc::clone(&house.door),
             directory: Arc::clone(&house.directory),
+            roaming: Some(house.open_relays.clone()),
             events: Arc::clone(&house.events),
             clock: Arc::clone(&house.clock),
             dns: Some(Arc::clone(&house.dns)),
@@ -254,6 +260,7 @@ impl Shared {
             dns: Some(Arc::clone(&house.dns)),
             directory: Arc::clone(&house.directory),
             maildrops: Arc::clone(&house.maildrops),
+            roaming: Some(house.open_relays.clone()),
             events: Arc::clone(&house.events),
             clock: Arc::clone(&house.clock),
             tls: Some(Arc::clone(&house.tls)),
@@ -312,6 +319,7 @@ fn start_doors(helpers: &mut JoinSet<()>, home: &Path, house: &Arc<House>, share
     let (scheduler, remote) = (Arc::clone(&house.scheduler), Arc::clone(&house.remote));
     let fetcher = crate::fetch::of_house(house);
     helpers.spawn(Arc::clone(&fetcher).timers());
+    helpers.spawn(Arc::clone(&house.open_relays).keep());
     let desk = Desk {
         queue: Arc::clone(&house.queue),
         reload: Arc::new(move || reload(&reload_house, &limits, &throttle)),
@@ -320,6 +328,7 @@ fn start_doors(helpers: &mut JoinSet<()>, home: &Path, house: &Arc<House>, share
             remote.forget_down();
         }),
         fetcher: Arc::clone(&fetcher),
+        open_relays: Arc::clone(&house.open_relays),
         turnpike: shared.turnpike.clone(),
         sessions: shared.smtp.clone(),
     };

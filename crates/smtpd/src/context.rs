@@ -11,6 +11,7 @@ use postino_ports::dns::Dns;
 use postino_ports::event::Events;
 use postino_ports::links::Links;
 use postino_ports::queue::Queue;
+use postino_ports::roaming::Roaming;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -40,6 +41,8 @@ pub struct Context {
     pub own_addresses: Arc<[IpAddr]>,
     /// Held mail that clients may ask for; without it nobody may. One pointer: each session carries the context.
     pub held: Option<Arc<HeldMail>>,
+    /// Addresses that may relay since a login from there; without it none may.
+    pub roaming: Option<Arc<dyn Roaming>>,
     /// Turns true when the server stops.
     pub shutdown: watch::Receiver<bool>,
 }

@@ -49,11 +49,14 @@ pub fn handler(kind: ListenerKind, context: Context) -> Handler {
 pub async fn serve<T: Transport>(transport: T, caller: Caller, context: Context) {
     let mut watch = Watch::new(&context, &caller);
     // Boxed: its room is not carried through the whole session.
-    let judged =
+    let mut judged =
         Box::pin(access::judge(&context.config, Service::Smtp, caller.peer.ip(), context.dns.as_deref(), context.events.as_ref())).await;
     if !judged.may_enter() {
         watch.reason = "denied";
         return;
+    }
+    if context.roaming.as_ref().is_some_and(|roaming| roaming.is_open(caller.peer.ip())) {
+        judged = judged.opened();
     }
     if let Some(held) = &context.held {
         held.links.connected(caller.peer.ip());

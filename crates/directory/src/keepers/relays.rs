@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// What an opened address may do, as vpopmail writes it: relay, and not be asked about in block lists.
 const GRANT: &str = ":allow,RELAYCLIENT=\"\",RBLSMTPD=\"\"";
 /// More rows than that are no roaming users; the oldest go.
-const ROWS_MAX: usize = 65_536;
+pub(crate) const ROWS_MAX: usize = 65_536;
 /// Largest file that is read.
 const BYTES_MAX: u64 = 16 << 20;
 

@@ -72,6 +72,9 @@ impl Shell {
         let now = clock.monotonic();
         Ok(match answer {
             Ok(Verdict::Granted(mailbox)) => {
+                if let Some(roaming) = &self.context.roaming {
+                    roaming.logged_in(self.peer, &mailbox);
+                }
                 throttle.succeeded(self.peer, &name, now);
                 Ok(mailbox)
             }

@@ -11,6 +11,7 @@ mod install_compat;
 mod queue;
 mod queue_qmail;
 mod rbl;
+mod relay;
 mod send;
 mod serialmail;
 mod serve;
@@ -114,6 +115,9 @@ enum Command {
     Serialmail(serialmail::SerialmailCommand),
     /// Ask the block lists of control/rbl about an address or a domain
     Rbl(rbl::RblArgs),
+    /// Addresses that may send mail to other hosts since somebody logged in from there
+    #[command(subcommand)]
+    Relay(relay::RelayCommand),
     /// (internal) a program of vpopmail's, where a database keeps the accounts
     #[command(hide = true, disable_help_flag = true)]
     Vpopmail(vpopmail::VpopmailArgs),
@@ -150,6 +154,7 @@ pub(crate) fn run() -> i32 {
         Command::FetchSecret { account } => fetch::secret(&cli.place, &account),
         Command::Serialmail(command) => serialmail::run(&cli.place, command),
         Command::Rbl(args) => rbl::run(&cli.place, &args),
+        Command::Relay(command) => relay::run(&cli.place, &command),
         Command::Vpopmail(args) => vpopmail::run(&cli.place, &args),
         Command::Worker => crate::worker::main(&cli.place.home()),
         Command::Spawner => serve::spawner(&cli.place),

@@ -283,6 +283,7 @@ impl House {
             tls: Some(tls()),
             throttle: Arc::new(throttle),
             own_addresses: Arc::from([]),
+            roaming: None,
             held: Some(Arc::new(HeldMail { links: Arc::new(FakeLinks), turned: None })),
             shutdown,
         };
