@@ -8,16 +8,19 @@ use crate::scram::{self, Salter};
 use crate::trouble::{Depth, Trouble};
 use crate::users;
 use crate::verified::{Proof, Verified};
-use crate::vpasswd::{FLAG_NO_IMAP, FLAG_NO_POP, FLAG_NO_SMTP, Record};
+use crate::vpasswd::{DomainLimits, FLAG_NO_IMAP, FLAG_NO_POP, FLAG_NO_SMTP, Record};
 use crate::vpopmail::deliver::{Domain, mailbox};
 use md5::{Digest, Md5};
 use postino_ports::directory::{Login, LookupError, Mailbox, ScramHash, Secret, Service};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 /// Longest login name looked at, in bytes.
 const LOGIN_BYTES_MAX: usize = 255;
+/// Largest file of limits, in bytes.
+const LIMITS_BYTES_MAX: u64 = 64 << 10;
 
 /// An account with what proves its owner.
 #[derive(Debug, Clone)]
@@ -42,8 +45,22 @@ pub(crate) fn find(sources: Sources<'_>, login: &[u8], depth: Depth) -> Result<O
         return Err(Trouble::text(format!("users/cdb: a domain of uid {}", account.uid)));
     }
     let domain = Domain::new(&account);
-    let Some(record) = sources.accounts().find(&domain, &user, depth)? else { return Ok(None) };
+    let Some(mut record) = sources.accounts().find(&domain, &user, depth)? else { return Ok(None) };
+    if sources.kept.is_none() {
+        record.flags = flags_in_files(sources, &account.home, &record)?; // a keeper's are in force already
+    }
     Ok(Some(Candidate { mailbox: mailbox(&domain, &record)?, record }))
+}
+
+/// The flags in force: services that the domain's limits close, or the site's where the domain has none of its own.
+fn flags_in_files(sources: Sources<'_>, domain: &Path, record: &Record) -> Result<u32, Trouble> {
+    for path in [domain.join(".qmailadmin-limits"), sources.config.vpopmail_home.join("etc/vlimits.default")] {
+        // One that is there and cannot be read may close the service: not "open".
+        if let Some(found) = sources.files.small(&path, LIMITS_BYTES_MAX, sources.wall).map_err(|error| Trouble::io(&path, &error))? {
+            return Ok(record.effective_flags(&DomainLimits::parse(&found.text)));
+        }
+    }
+    Ok(record.flags)
 }
 
 /// What a client showed, and for which account.

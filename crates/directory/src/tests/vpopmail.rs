@@ -2,7 +2,7 @@
 
 use super::world::{World, address, credentials, owner};
 use crate::admin::{CatchAll, ClearPassword};
-use crate::vpasswd::{FLAG_BOUNCE_MAIL, FLAG_NO_IMAP, FLAG_NO_POP, FLAG_NO_SMTP};
+use crate::vpasswd::{FLAG_BOUNCE_MAIL, FLAG_NO_IMAP, FLAG_NO_POP, FLAG_NO_SMTP, FLAG_OVERRIDE};
 use md5::{Digest, Md5};
 use postino_control::assign;
 use postino_ports::directory::{Directory, DotQmail, Login, Resolution, Secret, Service};
@@ -146,6 +146,21 @@ async fn flags_close_services_and_lock_mail() {
     let text = "vdelivermail: account is locked email bounced pippo@example.test".into();
     assert_eq!(world.user("pippo").await, Resolution::Locked { text });
     assert!(matches!(world.login("pippo@example.test", "Secret-1").await, Login::Granted(_)));
+}
+
+#[tokio::test]
+async fn limits_of_the_domain_close_services() {
+    let world = World::with_users();
+    let granted =
+        async |login: &str, password: &str, service| matches!(world.login_to(login, password, service).await.unwrap(), Login::Granted(_));
+    world.write("etc/vlimits.default", "disable_smtp\n");
+    assert!(!granted("pippo@example.test", "Secret-1", Service::Smtp).await, "the site's");
+    assert!(granted("pippo@example.test", "Secret-1", Service::Pop3).await);
+    std::fs::write(world.domain(".qmailadmin-limits"), "disable_pop\n").unwrap();
+    assert!(!granted("pippo@example.test", "Secret-1", Service::Pop3).await, "the domain's own");
+    assert!(granted("pippo@example.test", "Secret-1", Service::Smtp).await, "which stand for the site's");
+    let _ = world.admin.set_flags("pluto@example.test", FLAG_OVERRIDE).unwrap();
+    assert!(granted("pluto@example.test", "Secret-2", Service::Pop3).await, "an exempt account");
 }
 
 #[tokio::test]
