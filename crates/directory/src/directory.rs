@@ -16,7 +16,7 @@ use postino_ports::directory::{Credentials, Directory, Login, LookupError, Resol
 use postino_types::Address;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Look-ups on blocking threads at once.
 const LOADING_MAX: usize = 64;
@@ -85,6 +85,12 @@ impl VpopmailDirectory {
 }
 
 impl Shared {
+    /// A place among the blocking threads that look-ups may hold.
+    async fn place(&self) -> Result<SemaphorePermit<'_>, LookupError> {
+        let busy = || LookupError { what: "too many look-ups wait for the accounts".into() };
+        tokio::time::timeout(LOADING_WAIT, self.loading.acquire()).await.map_err(|_| busy())?.map_err(|_| busy())
+    }
+
     fn look<T>(&self, depth: Depth, question: impl Fn(Sources<'_>, Depth) -> Result<T, Trouble>) -> Result<T, Trouble> {
         let config = self.config.get();
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
@@ -104,8 +110,7 @@ where
         Err(Trouble::Failed(error)) => return Err(error),
         Err(Trouble::NeedsLoad) => {}
     }
-    let busy = || LookupError { what: "too many look-ups wait for the accounts".into() };
-    let permit = tokio::time::timeout(LOADING_WAIT, shared.loading.acquire()).await.map_err(|_| busy())?.map_err(|_| busy())?;
+    let permit = shared.place().await?;
     let shared = Arc::clone(shared);
     let loaded = tokio::task::spawn_blocking(move || shared.look(Depth::Load, question)).await;
     drop(permit);
@@ -121,7 +126,7 @@ async fn kept_login(shared: &Arc<Shared>, kept: &Arc<Kept>, asked: Asked) -> Res
     let now = shared.clock.monotonic();
     let candidate = find().await?;
     if let (Some(candidate), Secret::Plain(password)) = (&candidate, &asked.secret)
-        && let Some(proven) = asked_keeper(kept, candidate, password).await?
+        && let Some(proven) = asked_keeper(shared, kept, candidate, password).await?
     {
         return Ok(Checker::told(candidate.clone(), proven, asked.service));
     }
@@ -137,7 +142,13 @@ async fn kept_login(shared: &Arc<Shared>, kept: &Arc<Kept>, asked: Asked) -> Res
 }
 
 /// Some keepers say themselves whether a password is right (LDAP by bind).
-async fn asked_keeper(kept: &Arc<Kept>, candidate: &login::Candidate, password: &[u8]) -> Result<Option<bool>, LookupError> {
+async fn asked_keeper(
+    shared: &Shared,
+    kept: &Arc<Kept>,
+    candidate: &login::Candidate,
+    password: &[u8],
+) -> Result<Option<bool>, LookupError> {
+    let _place = shared.place().await?;
     let (kept, password) = (Arc::clone(kept), zeroize::Zeroizing::new(password.to_vec()));
     let address = candidate.mailbox.address.clone();
     let work = move || {

@@ -75,8 +75,10 @@ fn tell((kept, address): &(Arc<Kept>, String), peer: IpAddr) -> Result<(), Strin
 
 /// In place, as vpopmail does: a torn `lastauth` hurts nobody, and no new name appears beside the mail.
 fn write(path: &Path, peer: IpAddr) -> std::io::Result<()> {
-    let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
-    let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).custom_flags(no_follow).open(path)?;
+    // Nor does it wait at a pipe that somebody put there: few threads write these files.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(path)?;
     file.write_all(peer.to_canonical().to_string().as_bytes())
 }
 
@@ -105,6 +107,9 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("victim"), &path).unwrap();
         assert!(write(&path, one()).is_err());
         assert!(!dir.path().join("victim").try_exists().unwrap());
+        std::fs::remove_file(&path).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        assert!(write(&path, one()).is_err(), "at a pipe it does not wait");
     }
 
     fn one() -> IpAddr {

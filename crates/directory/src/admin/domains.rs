@@ -6,7 +6,7 @@ use super::assignments::Assignments;
 use super::hashing::{Counted, Scope};
 use super::intent::Intent;
 use super::journal::{Journal, Lock, lock, lock_directory, own};
-use super::recovery::{aside, building, domains_above, owner_of, remove_tree};
+use super::recovery::{aside, building, domains_above, owner_above, owner_of, remove_domain_tree, remove_tree};
 use super::tree::{clear_leftover, make_dir, make_user, sync_files, sync_users, write_new};
 use super::{Admin, AdminError, Change, NewUser, Owner, checked, plain_path};
 use crate::names;
@@ -134,7 +134,10 @@ impl Admin {
         let entry = DomainEntry { name: name.clone(), alias_of: None, directory, uid: owner.uid, gid: owner.gid };
         let records = [self.record_of(&new.postmaster, &entry.directory)?];
         let default = self.default_file(&entry.directory, &new.catch_all)?;
-        clear_domain_leftover(&entry.directory)?;
+        {
+            let _acting = ActingAs::begin(owner_of(&domains)?)?;
+            clear_domain_leftover(&entry.directory)?;
+        }
         let users = self.settings.home.join("users");
         let intent = Intent::AddDomain { name: name.clone(), directory: Some(entry.directory.clone()), counted: counted.before.clone() };
         let _intent = intent.write(&users)?;
@@ -251,7 +254,7 @@ impl Admin {
                 self.set_hash_state(Scope::Site(&domains, owner), Some(state))?;
             }
         }
-        remove_tree(&aside(directory))
+        remove_domain_tree(&aside(directory))
     }
 
     pub(super) fn forget_aliases(&self, real: &str) -> Result<(), AdminError> {
@@ -420,7 +423,8 @@ fn move_aside(journal: &mut Journal, directory: &Path) -> Result<(), AdminError>
         Err(error) => return Err(AdminError::io(directory)(error)),
     }
     let aside = aside(directory);
-    remove_tree(&aside)?;
+    remove_domain_tree(&aside)?;
+    let _acting = owner_above(directory)?.map(ActingAs::begin).transpose()?;
     journal.rename(directory, &aside)
 }
 

@@ -220,6 +220,33 @@ pub(super) fn remove_own_tree(entry: &DomainEntry, directory: &Path) -> Result<(
     Ok(())
 }
 
+/// Who may change the directory that a domain's directory lies in. `None`: that is not there.
+pub(super) fn owner_above(directory: &Path) -> Result<Option<super::Owner>, AdminError> {
+    let above = domains_above(directory).or_else(|| directory.parent().map(Path::to_path_buf));
+    match above.as_deref().map(owner_of) {
+        Some(Ok(owner)) => Ok(Some(owner)),
+        None => Ok(None),
+        Some(Err(AdminError::Io { source, .. })) if is_absent(&source) => Ok(None),
+        Some(Err(error)) => Err(error),
+    }
+}
+
+/// Removes a domain's directory with no more rights than those that own it and the place where it lies: one of them may have put a link there that
+/// leads to the files of others.
+pub(super) fn remove_domain_tree(path: &Path) -> Result<(), AdminError> {
+    let Some(above) = owner_above(path)? else { return Ok(()) };
+    let owner = match owner_of(path) {
+        Err(AdminError::Io { source, .. }) if is_absent(&source) => return Ok(()),
+        other => other?,
+    };
+    if owner != above && owner.uid != 0 {
+        let _acting = ActingAs::begin(owner)?;
+        drop(std::fs::remove_dir_all(path)); // the directory itself is not his to remove
+    }
+    let _acting = ActingAs::begin(above)?;
+    remove_tree(path)
+}
+
 /// Gone already is no error.
 pub(super) fn remove_tree(path: &Path) -> Result<(), AdminError> {
     match std::fs::remove_dir_all(path) {

@@ -353,3 +353,26 @@ fn root_follows_no_link_planted_in_a_domain() {
     assert!(home.join("papers").is_dir());
     assert_eq!(nix::unistd::setfsuid(nix::unistd::Uid::from_raw(u32::MAX)).as_raw(), 0, "the rights came back");
 }
+
+/// vpopmail owns its home: what it puts in the place of `domains` does not lead root to somebody else's directory of the same name.
+#[test]
+fn root_removes_no_directory_behind_a_planted_link() {
+    use std::os::unix::fs::{lchown, symlink};
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root could do harm");
+        return;
+    }
+    let world = World::with_users();
+    let others = world.path("others");
+    std::fs::create_dir_all(others.join("example.test/papers")).unwrap();
+    std::fs::rename(world.path("domains"), world.path("domains.mine")).unwrap();
+    symlink(&others, world.path("domains")).unwrap();
+    lchown(world.path("domains"), Some(owner().uid), Some(owner().gid)).unwrap();
+    assert!(world.admin.remove_domain("example.test", AliasDomains::Keep).is_err());
+    assert!(others.join("example.test/papers").is_dir());
+    std::fs::remove_file(world.path("domains")).unwrap();
+    std::fs::rename(world.path("domains.mine"), world.path("domains")).unwrap();
+    let _ = world.admin.remove_domain("example.test", AliasDomains::Keep).unwrap();
+    assert!(!world.path("domains/example.test").try_exists().unwrap());
+    assert!(!world.path("domains/.removed-example.test").try_exists().unwrap());
+}

@@ -46,9 +46,11 @@ impl FileLogins {
     }
 }
 
+/// Follows no link, and does not wait at a pipe that somebody put there.
 fn no_follow() -> std::fs::OpenOptions {
     let mut options = File::options();
-    options.custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default());
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
     options
 }
 
