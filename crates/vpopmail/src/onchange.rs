@@ -22,13 +22,45 @@ pub fn tell(vpopmail_home: &Path, operation: &str, objects: &[&str]) {
     }
     let mut command = Command::new(&path);
     command.arg(operation).args(objects).stdin(Stdio::null());
-    if found.uid() != 0 && rustix::process::geteuid().is_root() {
-        // What vpopmail wrote must not run as root.
-        command.uid(found.uid()).gid(found.gid());
+    if rustix::process::geteuid().is_root() {
+        // What vpopmail wrote, or may put in its place, must not run as root.
+        let above = [path.parent().unwrap_or(vpopmail_home), vpopmail_home].map(std::fs::metadata);
+        let all = std::iter::once(Some(found)).chain(above.map(Result::ok)).flatten();
+        if let Some(keeper) = all.into_iter().find(|part| part.uid() != 0) {
+            command.uid(keeper.uid()).gid(keeper.gid());
+        }
     }
     match command.status() {
         Ok(status) if status.success() => {}
         Ok(status) => complain(&status),
         Err(error) => complain(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    #[test]
+    fn in_a_folder_of_vpopmails_nothing_runs_as_root() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root has rights to lose");
+            return;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let (etc, told) = (home.path().join("etc"), home.path().join("told"));
+        std::fs::create_dir(&etc).unwrap();
+        std::fs::write(etc.join("onchange"), "#!/bin/sh\nid -u > \"$1\"\n").unwrap();
+        std::fs::set_permissions(etc.join("onchange"), PermissionsExt::from_mode(0o755)).unwrap();
+        let as_whom = || {
+            tell(home.path(), &told.display().to_string(), &[]);
+            let text = std::fs::read_to_string(&told).unwrap();
+            std::fs::remove_file(&told).unwrap();
+            text
+        };
+        assert_eq!(as_whom(), "0\n", "all of the way is root's");
+        chown(home.path(), Some(65534), Some(65534)).unwrap();
+        assert_eq!(as_whom(), "65534\n");
     }
 }

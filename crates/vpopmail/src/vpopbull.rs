@@ -8,7 +8,9 @@ use crate::domains::Domain;
 use crate::options::Options;
 use crate::rights::Rights;
 use crate::world::VERSION;
+use nix::unistd::geteuid;
 use postino_disk::maildir_file::{Earlier, MaildirFile, deliver};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -123,8 +125,19 @@ impl Bulletin {
         let host = rustix::system::uname().nodename().to_string_lossy().replace(['/', ':'], "_");
         let name = format!("{now}.{}_{}.{host}", std::process::id(), self.number);
         if self.way == Way::HardLink {
-            // The file is root's or the caller's: only that caller may link to it.
-            return std::fs::hard_link(&self.path, maildir.join("new").join(name));
+            // The file is root's or the caller's: only that caller may link to it, but into a folder of the mailbox's owner and nowhere else.
+            let new = {
+                let _owner = Rights::of(domain.uid, domain.gid)?;
+                rustix::fs::open(
+                    maildir.join("new"),
+                    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )?
+            };
+            if geteuid().is_root() && rustix::fs::fstat(&new)?.st_uid != domain.uid {
+                return Err(io::Error::other("its folder new belongs to somebody else"));
+            }
+            return Ok(rustix::fs::linkat(rustix::fs::CWD, &self.path, &new, name, AtFlags::empty())?);
         }
         let _owner = Rights::of(domain.uid, domain.gid)?;
         match self.way {
