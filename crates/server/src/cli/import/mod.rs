@@ -12,7 +12,7 @@ use super::{Place, print_json, say};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use postino_control::assign::{self, Match};
-use postino_directory::admin::{Admin, Owner};
+use postino_directory::admin::{ActingAs, Admin, Owner};
 use report::Report;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -293,7 +293,10 @@ fn domains(source: &Source, owner: Owner, doing: Doing, report: &mut Report, pro
             make_above(&to, &source.new_vpopmail, owner)?;
         }
         progress.set_message(name.clone());
-        look_at(&from, &name, report)?;
+        {
+            let _reader = ActingAs::begin(source_owner)?;
+            look_at(&from, &name, report)?;
+        }
         report.domains.push(name);
         let moved = (source.vpopmail.clone(), source.new_vpopmail.clone());
         Tree { mode: doing, source_owner, target_owner: owner, moved, report, progress }.copy(&from, &to)?;
@@ -356,6 +359,7 @@ fn look_at(domain: &Path, name: &str, report: &mut Report) -> anyhow::Result<()>
 /// vpopmail's own settings.
 fn etc(source: &Source, at: &Path, owner: Owner, doing: Doing, report: &mut Report) -> anyhow::Result<()> {
     let from = at.join("etc");
+    let Ok(Some(source_owner)) = owner_of(&from) else { return Ok(()) };
     let Ok(entries) = std::fs::read_dir(&from) else { return Ok(()) };
     let to = source.new_vpopmail.join("etc");
     let mut names: Vec<_> = entries.map(|e| e.map(|e| e.file_name())).collect::<Result<_, _>>()?;
@@ -374,9 +378,12 @@ fn etc(source: &Source, at: &Path, owner: Owner, doing: Doing, report: &mut Repo
                     continue;
                 }
                 make_above(&target, &source.new_vpopmail, owner)?;
-                let mode = std::fs::metadata(&path)?.mode() & 0o777;
-                postino_disk::replace_file(&target, &std::fs::read(&path)?, mode)
-                    .with_context(|| format!("cannot write {}", target.display()))?;
+                let (text, mode) = {
+                    // Whoever owns the folder may put a link there.
+                    let _reader = ActingAs::begin(source_owner)?;
+                    (std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?, std::fs::metadata(&path)?.mode())
+                };
+                postino_disk::replace_file(&target, &text, mode & 0o777).with_context(|| format!("cannot write {}", target.display()))?;
                 if rustix::process::geteuid().is_root() {
                     std::os::unix::fs::lchown(&target, Some(owner.uid), Some(owner.gid))?;
                 }
