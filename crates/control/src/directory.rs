@@ -61,6 +61,34 @@ impl Store {
     }
 }
 
+/// The SQL of a database behind ODBC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OdbcDialect {
+    /// Oracle Database.
+    #[default]
+    Oracle,
+    /// Informix.
+    Informix,
+    /// PostgreSQL.
+    Postgresql,
+    /// MySQL or MariaDB.
+    Mysql,
+    /// SQLite.
+    Sqlite,
+}
+
+impl OdbcDialect {
+    /// Their names.
+    pub const NAMES: [&'static str; 5] = ["oracle", "informix", "postgresql", "mysql", "sqlite"];
+
+    /// The dialect of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Oracle, Self::Informix, Self::Postgresql, Self::Mysql, Self::Sqlite];
+        Self::NAMES.iter().zip(all).find(|(known, _)| **known == name).map(|(_, dialect)| dialect)
+    }
+}
+
 /// The settings.
 #[derive(Debug, Clone)]
 pub struct DirectorySettings {
@@ -70,6 +98,8 @@ pub struct DirectorySettings {
     pub many_tables: bool,
     /// `connection_file`; `None`: the store's own name in `etc` of vpopmail's home.
     pub connection_file: Option<PathBuf>,
+    /// `odbc_dialect`: the SQL of the database behind ODBC.
+    pub odbc_dialect: OdbcDialect,
     /// `tls_authorities`, for MySQL.
     pub tls_authorities: Option<PathBuf>,
     /// `connect_timeout_s`.
@@ -98,6 +128,7 @@ impl Default for DirectorySettings {
             store: Store::Files,
             many_tables: false,
             connection_file: None,
+            odbc_dialect: OdbcDialect::Oracle,
             tls_authorities: None,
             connect_timeout: Duration::from_secs(5),
             query_timeout: Duration::from_secs(5),

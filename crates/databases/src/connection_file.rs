@@ -1,4 +1,5 @@
-//! vpopmail's connection files as they are: `vpopmail.mysql` (`host|port|user|password|database`) and `vpopmail.pgsql` (a libpq line). The first line
+//! vpopmail's connection files as they are: `vpopmail.mysql` (`host|port|user|password|database`), `vpopmail.pgsql` (a libpq line) and ours for
+//! ODBC, `vpopmail.odbc` (a connection string). The first line
 //! is for questions; a second, where there is one, for changes. Pure; called by the server. Nothing here prints a password.
 
 use std::fmt;
@@ -97,6 +98,68 @@ impl PostgresqlServer {
     }
 }
 
+/// A line of `vpopmail.odbc`: an ODBC connection string.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OdbcServer {
+    /// The string as the driver manager takes it.
+    pub line: String,
+    /// What names the database, for the log.
+    pub name: String,
+    /// The password, so that no message shows it; may be empty.
+    pub password: String,
+}
+
+impl fmt::Debug for OdbcServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OdbcServer({}, ..)", self.name)
+    }
+}
+
+impl OdbcServer {
+    /// Reads `DSN=…;UID=…;PWD=…` or `Driver={…};…`. A value in braces may hold `;`, and `}}` for `}`.
+    pub fn parse(line: &str) -> Result<Self, String> {
+        let (mut name, mut password) = (String::new(), String::new());
+        let mut rest = line.trim();
+        while !rest.is_empty() {
+            let Some((key, after)) = rest.split_once('=') else { return Err("wanted KEY=value;KEY=value".into()) };
+            let (value, left) = odbc_value(after)?;
+            match key.trim().to_ascii_lowercase().as_str() {
+                "dsn" => name.clone_from(&value),
+                "driver" if name.is_empty() => name.clone_from(&value),
+                "pwd" | "password" => password = value,
+                _ => {}
+            }
+            rest = left;
+        }
+        if name.is_empty() {
+            return Err("neither DSN nor Driver says where the database is".into());
+        }
+        Ok(Self { line: line.trim().to_owned(), name, password })
+    }
+}
+
+/// A value of a connection string, and what follows its semicolon.
+fn odbc_value(text: &str) -> Result<(String, &str), String> {
+    let Some(mut inner) = text.strip_prefix('{') else {
+        let (value, left) = text.split_once(';').unwrap_or((text, ""));
+        return Ok((value.trim().to_owned(), left.trim_start()));
+    };
+    let mut value = String::new();
+    loop {
+        let Some((part, left)) = inner.split_once('}') else { return Err("a brace is not closed".into()) };
+        value.push_str(part);
+        if let Some(more) = left.strip_prefix('}') {
+            value.push('}');
+            inner = more;
+            continue;
+        }
+        return match left.trim_start() {
+            "" => Ok((value, "")),
+            left => left.strip_prefix(';').map(|left| (value, left.trim_start())).ok_or_else(|| "wanted ; after }".into()),
+        };
+    }
+}
+
 /// `key = value` pairs of a libpq line; a value may stand in quotes, with backslashes before quotes and backslashes.
 fn pairs(line: &str) -> Result<Vec<(String, String)>, String> {
     let mut pairs = Vec::new();
@@ -154,6 +217,16 @@ mod tests {
         assert_eq!((server.authorities, server.line.as_str()), (Some("/etc/ca.pem".into()), "host='x' sslmode='require'"));
         for bad in ["host", "password='x", "host=x sslmode=require", "sslmode=maybe"] {
             assert!(PostgresqlServer::parse(bad).is_err(), "{bad}");
+        }
+    }
+    #[test]
+    fn reads_connection_strings() {
+        let server = OdbcServer::parse("Driver={Oracle 19};DBQ=//db/mail; UID=vpopmail;PWD={a;b}}c};").unwrap();
+        assert_eq!((server.name.as_str(), server.password.as_str()), ("Oracle 19", "a;b}c"));
+        assert!(!format!("{server:?}").contains("a;b"));
+        assert_eq!(OdbcServer::parse("Driver=x;dsn=mail;Pwd=secret").map(|s| (s.name, s.password)), Ok(("mail".into(), "secret".into())));
+        for bad in ["", "mail", "UID=x", "DSN=x;PWD={a", "DSN={x}y;"] {
+            assert!(OdbcServer::parse(bad).is_err(), "{bad}");
         }
     }
 }

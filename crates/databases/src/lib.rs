@@ -8,6 +8,8 @@ pub mod connection_file;
 pub mod ldap;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(feature = "odbc")]
+mod odbc;
 #[cfg(any(feature = "postgresql", feature = "mysql"))]
 mod own_runtime;
 #[cfg(feature = "postgresql")]
@@ -18,6 +20,8 @@ mod sqlite;
 
 #[cfg(feature = "mysql")]
 pub use settings::MysqlSettings;
+#[cfg(feature = "odbc")]
+pub use settings::OdbcSettings;
 #[cfg(feature = "postgresql")]
 pub use settings::PostgresqlSettings;
 pub use settings::{Layout, Limits, SqliteSettings};
@@ -45,6 +49,13 @@ pub fn postgresql(settings: &PostgresqlSettings) -> Keepers {
 #[must_use]
 pub fn mysql(settings: &MysqlSettings) -> Keepers {
     keepers(Arc::new(SqlKeeper::new(Arc::new(mysql::MysqlOpener::new(settings)), settings.layout, settings.limits.clone())))
+}
+
+/// Keepers over a database behind ODBC. Connects at the first question.
+#[cfg(feature = "odbc")]
+#[must_use]
+pub fn odbc(settings: &OdbcSettings) -> Keepers {
+    keepers(Arc::new(SqlKeeper::new(Arc::new(odbc::OdbcOpener::new(settings)), settings.layout, settings.limits.clone())))
 }
 
 /// One keeper for everything.

@@ -73,3 +73,19 @@ pub struct MysqlSettings {
     /// Bounds.
     pub limits: Limits,
 }
+
+/// A database behind ODBC, or one for questions and one for changes.
+#[cfg(feature = "odbc")]
+#[derive(Debug, Clone)]
+pub struct OdbcSettings {
+    /// Who answers questions.
+    pub read: crate::connection_file::OdbcServer,
+    /// Who takes changes, if that is another.
+    pub write: Option<crate::connection_file::OdbcServer>,
+    /// Which SQL it understands.
+    pub dialect: crate::Dialect,
+    /// How the tables lie.
+    pub layout: Layout,
+    /// Bounds.
+    pub limits: Limits,
+}

@@ -6,6 +6,8 @@ mod accounts;
 mod aliases;
 pub(crate) mod dialect;
 mod domain_data;
+#[cfg(test)]
+mod generated;
 pub(crate) mod keeper;
 pub(crate) mod link;
 mod logins;

@@ -109,7 +109,7 @@ impl Link for SqliteLink {
             .into_iter()
             .filter_map(|row| match <[Value; 2]>::try_from(row) {
                 Ok([Value::Text(name), Value::Text(kind)]) => {
-                    Some(Column { name: name.to_ascii_lowercase(), characters_max: width_of(&kind) })
+                    Some(Column { name: name.to_ascii_lowercase(), characters_max: width_of(&kind), counts_bytes: false })
                 }
                 _ => None,
             })

@@ -4,6 +4,8 @@
 mod contract;
 #[cfg(feature = "ldap")]
 mod ldap;
+#[cfg(feature = "odbc")]
+mod odbc;
 #[cfg(all(feature = "postgresql", feature = "mysql"))]
 mod servers;
 #[cfg(feature = "ldap")]

@@ -30,7 +30,7 @@ pub(crate) fn configured(config: &Config, purpose: Purpose) -> anyhow::Result<Op
 }
 
 /// The servers for questions and for changes.
-#[cfg(any(feature = "postgresql", feature = "mysql"))]
+#[cfg(any(feature = "postgresql", feature = "mysql", feature = "odbc"))]
 fn servers<S>(read: S, write: Option<S>, purpose: Purpose) -> (S, Option<S>) {
     match (write, purpose) {
         (Some(master), Purpose::Changing) => (master, None),
@@ -52,7 +52,7 @@ pub(crate) fn open(config: &Config, store: Store, purpose: Purpose) -> anyhow::R
         Store::Postgresql => postgresql(config, purpose)?,
         Store::Mysql => mysql(config, purpose)?,
         Store::Ldap => ldap(config)?,
-        Store::Odbc => bail!("this postino was built without the feature \"odbc\""),
+        Store::Odbc => odbc(config, purpose)?,
     };
     let (settings, files) = (&config.directory, file_keepers(config));
     if !settings.aliases {
@@ -103,7 +103,7 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-#[cfg(any(feature = "postgresql", feature = "mysql", feature = "ldap"))]
+#[cfg(any(feature = "postgresql", feature = "mysql", feature = "ldap", feature = "odbc"))]
 fn connection_file(config: &Config, store: Store) -> anyhow::Result<String> {
     use anyhow::Context as _;
     let path = config.directory.connection_file(store, &config.vpopmail_home);
@@ -148,6 +148,31 @@ fn mysql(config: &Config, purpose: Purpose) -> anyhow::Result<Keepers> {
 #[cfg(not(feature = "mysql"))]
 fn mysql(_: &Config, _: Purpose) -> anyhow::Result<Keepers> {
     bail!("this postino was built without the feature \"mysql\"")
+}
+
+#[cfg(feature = "odbc")]
+fn odbc(config: &Config, purpose: Purpose) -> anyhow::Result<Keepers> {
+    use anyhow::Context as _;
+    use postino_control::directory::OdbcDialect;
+    use postino_databases::Dialect;
+    use postino_databases::connection_file::{OdbcServer, lines};
+    let text = connection_file(config, Store::Odbc)?;
+    let parsed = lines(&text).and_then(|(read, write)| Ok((OdbcServer::parse(read)?, write.map(OdbcServer::parse).transpose()?)));
+    let (read, write) = parsed.map_err(anyhow::Error::msg).context("vpopmail.odbc")?;
+    let (read, write) = servers(read, write, purpose);
+    let dialect = match config.directory.odbc_dialect {
+        OdbcDialect::Oracle => Dialect::Oracle,
+        OdbcDialect::Informix => Dialect::Informix,
+        OdbcDialect::Postgresql => Dialect::Postgresql,
+        OdbcDialect::Mysql => Dialect::Mysql,
+        OdbcDialect::Sqlite => Dialect::Sqlite,
+    };
+    Ok(postino_databases::odbc(&postino_databases::OdbcSettings { read, write, dialect, layout: layout(config), limits: limits(config) }))
+}
+
+#[cfg(not(feature = "odbc"))]
+fn odbc(_: &Config, _: Purpose) -> anyhow::Result<Keepers> {
+    bail!("this postino was built without the feature \"odbc\"")
 }
 
 /// Accounts and aliases; an LDAP directory keeps nothing else.

@@ -1,7 +1,7 @@
 //! The keys of `[directory]` in `control/server.toml`: who keeps accounts.
 
 use super::{Home, Kind, Reload, Setting};
-use crate::directory::Store;
+use crate::directory::{OdbcDialect, Store};
 use crate::resolved::Config;
 use std::time::Duration;
 
@@ -71,6 +71,12 @@ pub(super) static SETTINGS: &[Setting] = &[
         "Limits of domains, addresses of domains and the state of hashing are kept in the store too (tables limits, ip_alias_map, dir_control).",
     ),
     key("directory.logins", Kind::Flag(|c, v| c.directory.logins = v), "true", "Last logins are kept in the store too (table lastauth)."),
+    key(
+        "directory.odbc_dialect",
+        Kind::Choice(&OdbcDialect::NAMES, |c, v| c.directory.odbc_dialect = OdbcDialect::named(v).unwrap_or_default()),
+        "oracle",
+        "The SQL of the database behind ODBC (store = odbc). One that names itself as another is refused.",
+    ),
     seconds(
         "directory.query_timeout_s",
         (1, 600),

@@ -9,6 +9,10 @@ pub enum Dialect {
     Postgresql,
     /// MySQL and MariaDB.
     Mysql,
+    /// Oracle Database.
+    Oracle,
+    /// IBM Informix.
+    Informix,
 }
 
 /// The type of a column.
@@ -32,6 +36,11 @@ impl Dialect {
         match self {
             Self::Mysql => format!("`{}`", name.replace('`', "``")),
             Self::Sqlite | Self::Postgresql => format!("\"{}\"", name.replace('"', "\"\"")),
+            // Names that nobody quoted are kept in upper case there.
+            Self::Oracle => format!("\"{}\"", name.replace('"', "\"\"").to_ascii_uppercase()),
+            // Quotes may mean a string (DELIMIDENT): only where nothing else is possible.
+            Self::Informix if is_plain(name) => name.to_owned(),
+            Self::Informix => format!("\"{}\"", name.replace('"', "\"\"")),
         }
     }
 
@@ -39,7 +48,8 @@ impl Dialect {
     pub(crate) fn by_bytes(self, column: &str) -> String {
         let quoted = self.quote(column);
         match self {
-            Self::Sqlite => quoted,
+            // Oracle: the session sorts and compares so; Informix: char and varchar do, whatever the locale is.
+            Self::Sqlite | Self::Oracle | Self::Informix => quoted,
             Self::Postgresql => format!("{quoted} COLLATE \"C\""),
             Self::Mysql => format!("BINARY {quoted}"),
         }
@@ -49,6 +59,9 @@ impl Dialect {
     pub(crate) fn select_first(self, what: &str, rest: &str, count_max: usize) -> String {
         match self {
             Self::Sqlite | Self::Postgresql | Self::Mysql => format!("SELECT {what} {rest} LIMIT {count_max}"),
+            // Sorted first, counted afterwards; FETCH FIRST is only understood since 12c.
+            Self::Oracle => format!("SELECT * FROM (SELECT {what} {rest}) WHERE ROWNUM <= {count_max}"),
+            Self::Informix => format!("SELECT FIRST {count_max} {what} {rest}"),
         }
     }
 
@@ -57,7 +70,17 @@ impl Dialect {
         match self {
             Self::Sqlite => Some("rowid"),
             Self::Postgresql => Some("ctid"),
-            Self::Mysql => None,
+            Self::Oracle => Some("ROWID"),
+            // A table in fragments has no rowid.
+            Self::Mysql | Self::Informix => None,
+        }
+    }
+
+    /// The column of `lastauth` with the domain.
+    pub(crate) fn lastauth_domain(self) -> &'static str {
+        match self {
+            Self::Oracle | Self::Informix => "pw_domain",
+            Self::Sqlite | Self::Postgresql | Self::Mysql => "domain",
         }
     }
 
@@ -65,6 +88,7 @@ impl Dialect {
     pub(crate) fn lastauth_user(self) -> &'static str {
         match self {
             Self::Postgresql => "userid",
+            Self::Oracle | Self::Informix => "pw_user",
             Self::Sqlite | Self::Mysql => "user",
         }
     }
@@ -72,6 +96,14 @@ impl Dialect {
     /// A column's type when we make the table.
     pub(crate) fn kind(self, kind: Kind) -> String {
         match (self, kind) {
+            (Self::Oracle, Kind::Characters(n)) => format!("varchar2({n} char)"),
+            (Self::Oracle, Kind::Text) => "varchar2(1000 char)".into(), // a CLOB cannot be compared
+            (Self::Oracle, Kind::Small) => "number(5)".into(),
+            (Self::Oracle, Kind::Number) => "number(10)".into(),
+            (Self::Oracle, Kind::Big) => "number(19)".into(),
+            (Self::Informix, Kind::Text) => "lvarchar(1000)".into(), // nor can a TEXT
+            (Self::Informix, Kind::Small) => "smallint".into(),
+            (Self::Informix, Kind::Number) => "integer".into(),
             (Self::Mysql, Kind::Characters(n)) if n < 255 => format!("char({n})"),
             (_, Kind::Characters(n)) => format!("varchar({n})"),
             (_, Kind::Text) => "text".into(),
@@ -88,7 +120,7 @@ impl Dialect {
         match self {
             // Letters of the whole world, compared by their bytes, whatever the server's default is.
             Self::Mysql => " DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-            Self::Sqlite | Self::Postgresql => "",
+            Self::Sqlite | Self::Postgresql | Self::Oracle | Self::Informix => "",
         }
     }
 
@@ -98,6 +130,14 @@ impl Dialect {
             Self::Sqlite => 255,
             Self::Postgresql => 63,
             Self::Mysql => 64,
+            // Older ones refuse what is longer than 30 and 18: they do not cut.
+            Self::Oracle | Self::Informix => 128,
         }
     }
+}
+
+/// A name that needs no quotes.
+fn is_plain(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }

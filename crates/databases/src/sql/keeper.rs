@@ -192,9 +192,10 @@ pub(crate) fn check_width(columns: &[Column], column: &'static str, text: &str) 
     if text.contains('\0') {
         return Err(AccountsError::NotKept { what: "a value with a zero byte" });
     }
-    let width = columns.iter().find(|c| c.name == column).and_then(|c| c.characters_max);
-    match width {
-        Some(bytes_max) if text.chars().count() > bytes_max => Err(AccountsError::TooLong { column, bytes_max }),
+    let known = columns.iter().find(|c| c.name == column);
+    let length = if known.is_some_and(|c| c.counts_bytes) { text.len() } else { text.chars().count() };
+    match known.and_then(|c| c.characters_max) {
+        Some(bytes_max) if length > bytes_max => Err(AccountsError::TooLong { column, bytes_max }),
         _ => Ok(()),
     }
 }

@@ -74,6 +74,8 @@ pub(crate) struct Column {
     pub(crate) name: String,
     /// How many characters fit; `None`: no bound, or no text.
     pub(crate) characters_max: Option<usize>,
+    /// The database means bytes, and may cut what is longer.
+    pub(crate) counts_bytes: bool,
 }
 
 impl Column {
@@ -81,7 +83,7 @@ impl Column {
     #[cfg(any(feature = "postgresql", feature = "mysql"))]
     pub(crate) fn of(name: Option<&Value>, width: Option<&Value>) -> Self {
         let characters_max = super::keeper::number(width).and_then(|n| usize::try_from(n).ok());
-        Self { name: super::keeper::text(name).to_ascii_lowercase(), characters_max }
+        Self { name: super::keeper::text(name).to_ascii_lowercase(), characters_max, counts_bytes: false }
     }
 }
 

@@ -12,7 +12,13 @@ const SOME_ADDRESS: &str = "::";
 impl SqlKeeper {
     fn lastauth(&self) -> (String, String, String, String, String) {
         let quote = |name| self.dialect.quote(name);
-        (quote(Table::Logins.name()), quote(self.dialect.lastauth_user()), quote("domain"), quote("remote_ip"), quote("timestamp"))
+        (
+            quote(Table::Logins.name()),
+            quote(self.dialect.lastauth_user()),
+            quote(self.dialect.lastauth_domain()),
+            quote("remote_ip"),
+            quote("timestamp"),
+        )
     }
 }
 
@@ -29,7 +35,7 @@ impl Logins for SqlKeeper {
         let table = Table::Logins;
         let columns = self.columns_or_create(table, table.name()).map_err(|e| self.error(e))?;
         check_width(&columns, self.dialect.lastauth_user(), name)?;
-        check_width(&columns, "domain", domain)?;
+        check_width(&columns, self.dialect.lastauth_domain(), domain)?;
         let address = match check_width(&columns, "remote_ip", &login.address) {
             Err(AccountsError::TooLong { .. }) => SOME_ADDRESS,
             other => other.map(|()| login.address.as_str())?,

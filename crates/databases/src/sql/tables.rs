@@ -119,7 +119,12 @@ impl Table {
             }
             Self::Aliases => vec![name("alias", 32), name("domain", 96), ("valias_line", Kind::Text, required())],
             Self::Logins => {
-                vec![name(dialect.lastauth_user(), 32), name("domain", 96), name("remote_ip", 39), number("timestamp", Kind::Big, "0")]
+                vec![
+                    name(dialect.lastauth_user(), 32),
+                    name(dialect.lastauth_domain(), 96),
+                    name("remote_ip", 39),
+                    number("timestamp", Kind::Big, "0"),
+                ]
             }
             Self::Relays => vec![name("ip_addr", 39), number("timestamp", Kind::Big, "0")],
             Self::Limits => {
@@ -139,7 +144,7 @@ impl Table {
             Self::Accounts => vec!["pw_name", "pw_domain"],
             Self::AccountsOfDomain => vec!["pw_name"],
             Self::Aliases => vec![],
-            Self::Logins => vec![dialect.lastauth_user(), "domain"],
+            Self::Logins => vec![dialect.lastauth_user(), dialect.lastauth_domain()],
             Self::Relays | Self::Addresses => vec!["ip_addr"],
             Self::Limits | Self::Hashing => vec!["domain"],
         }
