@@ -1,7 +1,6 @@
 //! Opens whoever keeps the accounts, as `[directory]` says. Called when the server is composed, by the command line and by `check`. Only what this program was
 //! built with can be opened; what is not kept in the store is kept in vpopmail's files.
 
-use anyhow::bail;
 use postino_control::Config;
 use postino_control::directory::Store;
 use postino_databases::{Layout, Limits, SqliteSettings};
@@ -129,7 +128,7 @@ fn postgresql(config: &Config, purpose: Purpose) -> anyhow::Result<Keepers> {
 
 #[cfg(not(feature = "postgresql"))]
 fn postgresql(_: &Config, _: Purpose) -> anyhow::Result<Keepers> {
-    bail!("this postino was built without the feature \"postgresql\"")
+    anyhow::bail!("this postino was built without the feature \"postgresql\"")
 }
 
 #[cfg(feature = "mysql")]
@@ -147,7 +146,7 @@ fn mysql(config: &Config, purpose: Purpose) -> anyhow::Result<Keepers> {
 
 #[cfg(not(feature = "mysql"))]
 fn mysql(_: &Config, _: Purpose) -> anyhow::Result<Keepers> {
-    bail!("this postino was built without the feature \"mysql\"")
+    anyhow::bail!("this postino was built without the feature \"mysql\"")
 }
 
 #[cfg(feature = "odbc")]
@@ -172,7 +171,7 @@ fn odbc(config: &Config, purpose: Purpose) -> anyhow::Result<Keepers> {
 
 #[cfg(not(feature = "odbc"))]
 fn odbc(_: &Config, _: Purpose) -> anyhow::Result<Keepers> {
-    bail!("this postino was built without the feature \"odbc\"")
+    anyhow::bail!("this postino was built without the feature \"odbc\"")
 }
 
 /// Accounts and aliases; an LDAP directory keeps nothing else.
@@ -186,7 +185,7 @@ fn ldap(config: &Config) -> anyhow::Result<Keepers> {
 
 #[cfg(not(feature = "ldap"))]
 fn ldap(_: &Config) -> anyhow::Result<Keepers> {
-    bail!("this postino was built without the feature \"ldap\"")
+    anyhow::bail!("this postino was built without the feature \"ldap\"")
 }
 
 /// Limits in the store, but the site's defaults (an empty domain) in `etc/vlimits.default`, where vpopmail has them with every store.
