@@ -218,8 +218,9 @@ fn an_import_that_is_killed_goes_on_and_takes_nothing_twice() {
     const COUNT: usize = 400;
     let born = SystemTime::now() - Duration::from_secs(7200);
     for number in 0..COUNT {
-        let born = born + Duration::from_secs(u64::try_from(number).unwrap());
-        machine.waiting(&format!("Subject: {number}\n\nx\n"), born, &[("info", b"Fs@far.test\0"), ("remote", b"Tr@far.test\0")]);
+        // Twenty of one second, one size and to one address, as cron's are.
+        let born = born + Duration::from_secs(u64::try_from(number / 20).unwrap());
+        machine.waiting(&format!("Subject: {number:03}\n\nx\n"), born, &[("info", b"Fs@far.test\0"), ("remote", b"Tr@far.test\0")]);
     }
     let journal = house.home.join("queue/imported");
     let mut kills = 0;
@@ -248,6 +249,5 @@ fn an_import_that_is_killed_goes_on_and_takes_nothing_twice() {
     let mut arrivals: Vec<i64> = list.as_array().unwrap().iter().map(|e| e["arrived"].as_i64().unwrap()).collect();
     arrivals.sort_unstable();
     assert_eq!(arrivals.len(), COUNT, "after {kills} kills");
-    arrivals.dedup();
-    assert_eq!(arrivals.len(), COUNT, "each once");
+    assert!(arrivals.chunk_by(|a, b| a == b).all(|second| second.len() == 20), "each once");
 }

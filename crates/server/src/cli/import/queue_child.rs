@@ -7,6 +7,7 @@ use bytes::Bytes;
 use postino_control::Config;
 use postino_disk::AppendFile;
 use postino_message::dsn::{self, Action, Kind, Notice, Reported};
+use postino_ports::body::Body;
 use postino_ports::queue::{AcceptError, BodyWriter, NewEntry, Queue};
 use postino_queue::QueueStore;
 use postino_types::status::EnhancedStatus;
@@ -120,8 +121,9 @@ fn keys(journal: &[u8]) -> HashSet<String> {
     String::from_utf8_lossy(whole).lines().map(str::to_owned).collect()
 }
 
-/// Arrival, sender and size of what waits: a crash after an accept and before its note is found by them.
-type Marks = HashMap<(i64, Vec<u8>, u64), usize>;
+/// What waits by arrival, sender and size: a crash after an accept and before its note is found by them. Many messages of one second can share them
+/// (cron's), so recipients and body decide.
+type Marks = HashMap<(i64, Vec<u8>, u64), Vec<(QueueId, Vec<Address>)>>;
 
 async fn unnoted(store: &Arc<QueueStore>) -> anyhow::Result<Marks> {
     let mut marks = Marks::new();
@@ -131,7 +133,8 @@ async fn unnoted(store: &Arc<QueueStore>) -> anyhow::Result<Marks> {
         let Some(last) = page.last() else { return Ok(marks) };
         after = last.id;
         for entry in page {
-            *marks.entry((entry.arrived.0, entry.envelope.sender.as_bytes().to_vec(), entry.body_bytes)).or_default() += 1;
+            let mark = (entry.arrived.0, entry.envelope.sender.as_bytes().to_vec(), entry.body_bytes);
+            marks.entry(mark).or_default().push((entry.id, addresses(&entry.envelope.recipients)));
         }
     }
 }
@@ -151,12 +154,19 @@ impl Intake {
     async fn take_all(&mut self) -> anyhow::Result<()> {
         let mut input = std::io::stdin().lock();
         while let Some(head) = next_head(&mut input)? {
-            if self.known.contains(&head.key) || self.was_accepted(&head) {
+            let is_known = self.known.contains(&head.key);
+            if is_known && !self.unnoted.contains_key(&mark(&head)) {
                 skip(&mut input, head.body_bytes)?;
                 self.note(&[head.key], "known")?;
                 continue;
             }
-            self.take(head, &mut input)?;
+            let body = read_body(&self.spool, &mut input, head.body_bytes)?;
+            // One that is known takes its own entry out, so that it stands for no other message.
+            if self.was_accepted(&head, &body).await? || is_known {
+                self.note(&[head.key], "known")?;
+                continue;
+            }
+            self.take(head, &body)?;
             if self.group.len() >= GROUP {
                 self.finish_group().await?;
             }
@@ -164,38 +174,40 @@ impl Intake {
         self.finish_group().await
     }
 
-    /// Accepted by a run that was killed before it could note it.
-    fn was_accepted(&mut self, head: &Head) -> bool {
-        let mark = (Time::from_secs(head.birth_s).0, head.sender.clone(), head.body_bytes);
-        match self.unnoted.get_mut(&mark) {
-            Some(count) if *count > 0 => {
-                *count -= 1;
-                true
+    /// Accepted by a run that was killed before it could note it. Its entry is found once.
+    async fn was_accepted(&mut self, head: &Head, body: &std::fs::File) -> anyhow::Result<bool> {
+        let mark = mark(head);
+        let (Some(waiting), Ok((_, recipients))) = (self.unnoted.get(&mark), envelope(&self.config, head)) else { return Ok(false) };
+        let recipients = addresses(&recipients);
+        let mut found = None;
+        for (id, theirs) in waiting {
+            if *theirs == recipients && is_same(self.store.open(*id).await?, body)? {
+                found = Some(*id);
+                break;
             }
-            _ => false,
         }
+        if let (Some(found), Some(waiting)) = (found, self.unnoted.get_mut(&mark)) {
+            waiting.retain(|(id, _)| *id != found);
+        }
+        Ok(found.is_some())
     }
 
-    fn take(&mut self, head: Head, input: &mut impl Read) -> anyhow::Result<()> {
+    fn take(&mut self, head: Head, body: &std::fs::File) -> anyhow::Result<()> {
         let (sender, recipients) = match envelope(&self.config, &head) {
             Ok(parts) => parts,
-            Err(error) => {
-                skip(input, head.body_bytes)?;
-                return self.say(&format!("failed {}: {error:#}", head.key));
-            }
+            Err(error) => return self.say(&format!("failed {}: {error:#}", head.key)),
         };
-        let body = read_body(&self.spool, input, head.body_bytes)?;
         let mut writers: Vec<(Box<dyn BodyWriter>, NewEntry)> = Vec::new();
         if let Some((text, to)) = notice(&self.config, &head, &sender) {
             let mut writer = self.store.begin(None)?;
             writer.write(&text)?;
-            copy(&body, writer.as_mut())?;
+            copy(body, writer.as_mut())?;
             let recipients = vec![postino_policy::route::make_recipient(&self.config, &to)];
             writers.push((writer, self.entry(ReversePath::Null, recipients, now())));
         }
         if !recipients.is_empty() {
             let mut writer = self.store.begin(Some(head.body_bytes))?;
-            copy(&body, writer.as_mut())?;
+            copy(body, writer.as_mut())?;
             writers.push((writer, self.entry(sender, recipients, Time::from_secs(head.birth_s))));
         }
         let key = head.key;
@@ -249,6 +261,14 @@ impl Intake {
     }
 }
 
+fn mark(head: &Head) -> (i64, Vec<u8>, u64) {
+    (Time::from_secs(head.birth_s).0, head.sender.clone(), head.body_bytes)
+}
+
+fn addresses(recipients: &[Recipient]) -> Vec<Address> {
+    recipients.iter().map(|recipient| recipient.address.clone()).collect()
+}
+
 fn envelope(config: &Config, head: &Head) -> anyhow::Result<(ReversePath, Vec<Recipient>)> {
     let sender = ReversePath::from_bytes(&head.sender).context("its sender is no address")?;
     let recipients = head.recipients.iter().map(|(kind, address)| recipient(config, *kind, address));
@@ -285,6 +305,24 @@ fn copy(body: &std::fs::File, writer: &mut dyn BodyWriter) -> anyhow::Result<()>
         writer.write(buffer.get(..n).unwrap_or_default())?;
         at += u64::try_from(n)?;
     }
+}
+
+/// Is an entry's body the same, byte for byte?
+fn is_same(theirs: Option<Body>, ours: &std::fs::File) -> anyhow::Result<bool> {
+    use std::os::unix::fs::FileExt as _;
+    let Some(theirs) = theirs else { return Ok(false) };
+    let mut same = ours.metadata()?.len() == theirs.len();
+    let (mut buffer, mut at) = (Vec::new(), 0u64);
+    theirs.for_each_chunk(|chunk| {
+        if same {
+            buffer.resize(chunk.len(), 0);
+            ours.read_exact_at(&mut buffer, at)?;
+            same = buffer == chunk;
+            at = at.saturating_add(chunk.len() as u64);
+        }
+        Ok(())
+    })?;
+    Ok(same)
 }
 
 /// Routed anew. An address that a virtual domain's prefix stands before keeps its way, whatever the new configuration says.
