@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// A driver's library; `None`: not installed here.
 fn driver(file: &str) -> Option<PathBuf> {
     let places = ["/usr/lib/x86_64-linux-gnu/odbc", "/usr/lib/aarch64-linux-gnu/odbc"];
-    let found = places.iter().map(|place| Path::new(place).join(file)).find(|path| path.exists());
+    let found = places.iter().map(|place| Path::new(place).join(file)).find(|path| path.is_file());
     if found.is_none() {
         eprintln!("skipped: {file} is not installed");
     }
