@@ -28,6 +28,18 @@ pub enum LoginLog {
     All,
 }
 
+/// What a client hears about a recipient whose mailbox is known to be full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OverQuota {
+    /// 552 5.2.2.
+    #[default]
+    Reject,
+    /// 452 4.2.2.
+    Defer,
+    /// 250: the delivery bounces, as vpopmail's does.
+    Bounce,
+}
+
 /// The settings.
 #[derive(Debug, Clone)]
 pub struct Vpopmail {
@@ -49,6 +61,8 @@ pub struct Vpopmail {
     pub logging: LoginLog,
     /// `password-hash`.
     pub password_hash: PasswordHash,
+    /// `over-quota`.
+    pub over_quota: OverQuota,
 }
 
 impl Default for Vpopmail {
@@ -63,6 +77,7 @@ impl Default for Vpopmail {
             ip_alias_domains: false,
             logging: LoginLog::default(),
             password_hash: PasswordHash::default(),
+            over_quota: OverQuota::default(),
         }
     }
 }

@@ -77,6 +77,18 @@ pub fn deliver(
     result
 }
 
+/// Did an earlier attempt put the message there? Durable when it says so. A first attempt looks in new/ only.
+///
+/// # Errors
+/// Those of reading and syncing the directories.
+pub fn is_there(disk: &dyn Disk, target: MaildirFile<'_>) -> io::Result<bool> {
+    let new = target.maildir.join("new");
+    if disk.has(&new.join(target.name))? {
+        return disk.sync_dir(&new).map(|()| true);
+    }
+    if target.earlier == Earlier::InNewAndCur { is_in_cur(disk, target) } else { Ok(false) }
+}
+
 fn fill(mut file: Box<dyn DiskFile>, write: &mut dyn FnMut(&mut dyn DiskFile) -> io::Result<()>) -> io::Result<()> {
     write(&mut *file)?;
     file.sync()

@@ -24,6 +24,10 @@ const BELIEVED: Duration = Duration::from_secs(15 * 60);
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// Between two tries for a lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
+/// The file whose modification time is the last warning's.
+const WARNED: &str = "quotawarn";
+/// Between two warnings.
+const WARNED_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Counts that were disturbed by somebody else's change before one is taken as it is.
 const COUNTS_MAX: u32 = 3;
 
@@ -113,6 +117,31 @@ pub fn reserve(maildir: &Path, wanted: Wanted) -> io::Result<Judged> {
 /// Those of the system calls.
 pub fn note(maildir: &Path, file_bytes: u64) -> io::Result<()> {
     size_file::append(&open_directory(maildir)?, Usage::message(file_bytes))
+}
+
+/// May the user be warned now? True at most once a day: the day is the modification time of the empty file `quotawarn`, which this call sets.
+///
+/// # Errors
+/// Those of the system calls.
+pub fn warning_is_due(maildir: &Path, now: SystemTime) -> io::Result<bool> {
+    let directory = open_directory(maildir)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(&directory, WARNED, flags, Mode::from_raw_mode(0o600)) {
+        Ok(fd) => return File::from(fd).set_modified(now).map(|()| true),
+        Err(rustix::io::Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let Some(stamp) = open_to_append(&directory, WARNED)? else { return Ok(false) };
+    // One of those who come at the same time.
+    match rustix::fs::flock(&stamp, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+        other => other.or_else(without_locks)?,
+    }
+    let due = now.duration_since(stamp.metadata()?.modified()?).is_ok_and(|age| age >= WARNED_EVERY);
+    if due {
+        stamp.set_modified(now)?;
+    }
+    Ok(due)
 }
 
 /// How full the mailbox is by the file alone: one read, no lock, no counting. `None`: the file does not tell (it is missing, old, or another

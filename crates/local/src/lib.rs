@@ -10,6 +10,7 @@ pub mod inject;
 pub mod loop_check;
 #[cfg(feature = "daemon")]
 pub mod mailbox;
+pub mod mailbox_quota;
 pub mod qmail_local;
 pub mod queue_child;
 pub mod queue_program;

@@ -3,12 +3,14 @@
 
 mod content;
 mod maildir;
+pub mod quotas;
 
 use crate::loop_check::{Compare, LineSearch, Search, search};
 use crate::report;
 use content::Content;
 use maildir::{Place, Target};
 use postino_control::{Config, Live};
+use postino_disk::maildir_quota::Reservation;
 use postino_message::delivered_to::{delivered_to, return_path};
 use postino_policy::{make_recipient, verp};
 use postino_ports::BoxFuture;
@@ -24,19 +26,33 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// May this mailbox take the message? Asked before each delivery into an account's mailbox, on a blocking thread.
+/// May this mailbox take the message? Asked before each delivery into an account's mailbox, on a blocking thread; the Maildir is there.
 pub trait QuotaGate: Send + Sync {
-    /// `bytes`: the message without the lines that delivery adds.
-    fn admit(&self, mailbox: &Mailbox, bytes: u64) -> Result<(), Refused>;
-    /// The message is in the mailbox; `bytes` with the added lines. Not called for a repeated delivery of the same message.
-    fn delivered(&self, mailbox: &Mailbox, bytes: u64);
+    /// Takes room for a message.
+    ///
+    /// # Errors
+    /// The mailbox cannot be read or written now: the delivery is tried again.
+    fn admit(&self, mailbox: &Mailbox, size: Size) -> std::io::Result<Admitted>;
 }
 
-/// A mailbox that is full.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// Text for the bounce.
-    pub text: String,
+/// How large a message is.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// Bytes as it came, without the lines that delivery adds.
+    pub message_bytes: u64,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+}
+
+/// The gate's answer.
+#[derive(Debug)]
+pub enum Admitted {
+    /// There is no quota.
+    Free,
+    /// There is room, taken until it is dropped or kept.
+    Room(Reservation),
+    /// The mailbox is full; text for the bounce.
+    Full(String),
 }
 
 /// No limits.
@@ -44,10 +60,9 @@ pub struct Refused {
 pub struct NoQuota;
 
 impl QuotaGate for NoQuota {
-    fn admit(&self, _mailbox: &Mailbox, _bytes: u64) -> Result<(), Refused> {
-        Ok(())
+    fn admit(&self, _mailbox: &Mailbox, _size: Size) -> std::io::Result<Admitted> {
+        Ok(Admitted::Free)
     }
-    fn delivered(&self, _mailbox: &Mailbox, _bytes: u64) {}
 }
 
 /// What local delivery stands on.

@@ -75,6 +75,12 @@ pub fn qmail_date(time: Time) -> String {
     out
 }
 
+/// The same with the day's name before it: `Tue, 24 Nov 2026 02:15:07 -0000`.
+#[must_use]
+pub fn with_day(time: Time) -> String {
+    format!("{}, {}", Civil::of(time).weekday_name(), qmail_date(time))
+}
+
 /// As [`qmail_date`], added to `out`.
 pub fn push_qmail_date(out: &mut String, time: Time) {
     let c = Civil::of(time);

@@ -141,6 +141,12 @@ impl std::fmt::Debug for ScramParameters {
     }
 }
 
+/// What is known at once about the room in a mailbox.
+pub trait MailboxRoom: Send + Sync {
+    /// True when it is known that a message of so many bytes (0: not said) will not be taken. Reads one small file at most.
+    fn is_full(&self, mailbox: &Mailbox, bytes: u64) -> bool;
+}
+
 /// The directory.
 pub trait Directory: Send + Sync {
     /// What is this routed local address? Used at RCPT and at delivery.

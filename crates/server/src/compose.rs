@@ -31,6 +31,8 @@ pub(crate) struct House {
     pub(crate) directory: Arc<dyn Directory>,
     /// Addresses that logins have opened for relaying.
     pub(crate) open_relays: Arc<crate::roaming::OpenRelays>,
+    /// Which mailboxes are full.
+    pub(crate) room: Arc<dyn postino_ports::directory::MailboxRoom>,
     pub(crate) dns: Arc<dyn Dns>,
     pub(crate) lists: Arc<postino_smtpd::lists::BlockLists>,
     pub(crate) maildrops: Arc<dyn Maildrops>,
@@ -54,11 +56,13 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
     let relays = crate::keepers::relays(&live.get()).context("who keeps opened relays ([directory] in server.toml)")?;
     let open_relays = Arc::new(crate::roaming::OpenRelays::new(live.clone(), Arc::clone(&clock), Arc::clone(&events), relays));
     let spawn = SpawnLink::start(link, crate::qmail::spawned_at_once(&live.get()), &temporary).context("the link to the spawner")?;
+    let disk: Arc<dyn postino_ports::disk::Disk> = Arc::new(postino_disk::real::RealDisk::default());
+    let quotas = Arc::new(postino_local::mailbox::quotas::MailboxQuotas::new(Arc::clone(&disk), live.clone()));
     let local_ports = postino_local::mailbox::Ports {
         directory: Arc::clone(&directory),
         spawn: Arc::new(spawn.clone()),
-        disk: Arc::new(postino_disk::real::RealDisk::default()),
-        quota: Arc::new(postino_local::mailbox::NoQuota),
+        disk,
+        quota: Arc::clone(&quotas) as Arc<dyn postino_local::mailbox::QuotaGate>,
     };
     let local = Arc::new(postino_local::mailbox::LocalDelivery::new(local_ports, live.clone(), clock.now()));
     let programs = crate::queue_program::QueuePrograms::new(spawn.clone(), live.clone(), Arc::clone(&events));
@@ -98,6 +102,7 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
         programs,
         directory,
         open_relays,
+        room: quotas,
         dns,
         lists,
         maildrops,

@@ -242,6 +242,7 @@ impl Shared {
             queue: Arc::clone(&house.door),
             directory: Arc::clone(&house.directory),
             roaming: Some(house.open_relays.clone()),
+            room: Some(house.room.clone()),
             events: Arc::clone(&house.events),
             clock: Arc::clone(&house.clock),
             dns: Some(Arc::clone(&house.dns)),

@@ -6,7 +6,7 @@ use postino_control::resolved::ListenerKind;
 use postino_net::{BoxedStream, ConnectionPermit, LoginThrottle, ServerTls};
 use postino_ports::BoxFuture;
 use postino_ports::clock::Clock;
-use postino_ports::directory::Directory;
+use postino_ports::directory::{Directory, MailboxRoom};
 use postino_ports::dns::Dns;
 use postino_ports::event::Events;
 use postino_ports::links::Links;
@@ -25,6 +25,8 @@ pub struct Context {
     pub queue: Arc<dyn Queue>,
     /// Who lives here.
     pub directory: Arc<dyn Directory>,
+    /// Full mailboxes are refused at RCPT; without it they bounce.
+    pub room: Option<Arc<dyn MailboxRoom>>,
     /// What operators hear.
     pub events: Arc<dyn Events>,
     /// The time.

@@ -7,15 +7,17 @@ use crate::texts;
 use crate::watch::Watch;
 use bytes::Bytes;
 use postino_control::tcprules::Verdict;
+use postino_control::vpopmail::OverQuota;
 use postino_policy::rbl::{self, Ordered};
 use postino_policy::relay::{self, Accepted, RcptDecision};
-use postino_ports::directory::Resolution;
+use postino_ports::directory::{Mailbox, Resolution};
 use postino_ports::queue::{AcceptError, BodyWriter, NewEntry};
 use postino_smtp::server::{RcptAnswer, Session};
 use postino_smtp::{MailCommand, RcptCommand, Reply};
 use postino_types::printable::printable;
 use postino_types::{Envelope, Origin, PeerInfo, Recipient, ReversePath};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What is known of the client beside the protocol.
 #[derive(Default)]
@@ -80,7 +82,7 @@ impl Desk {
             ..relay::Client::stranger(&config)
         };
         let accepted = match relay::decide(&asked, &rcpt.address) {
-            RcptDecision::Local(accepted) => match resolve(context, watch, &accepted).await {
+            RcptDecision::Local(accepted) => match resolve(context, watch, &accepted, self.declared_bytes()).await {
                 None => accepted,
                 Some(refusal) => return refusal,
             },
@@ -197,6 +199,11 @@ impl Desk {
         }
     }
 
+    /// SIZE of the transaction; 0: not said.
+    fn declared_bytes(&self) -> u64 {
+        self.mail.as_ref().and_then(|mail| mail.params.size).unwrap_or_default()
+    }
+
     fn sender_text(&self) -> String {
         self.mail.as_ref().map(|m| m.sender.to_string()).unwrap_or_default()
     }
@@ -221,15 +228,31 @@ fn trouble(watch: &Watch, error: &AcceptError, sender: &str) -> Reply {
     reply
 }
 
-/// Does the mailbox exist? `None`: yes.
-async fn resolve(context: &Context, watch: &Watch, accepted: &Accepted) -> Option<RcptAnswer> {
+/// Does the mailbox exist, and has it room for so many bytes? `None`: yes.
+async fn resolve(context: &Context, watch: &Watch, accepted: &Accepted, bytes: u64) -> Option<RcptAnswer> {
     match context.directory.resolve(&accepted.routed.address).await {
         Ok(Resolution::NoMailbox { .. }) => Some(RcptAnswer::Unknown(texts::NO_MAILBOX)),
         Ok(Resolution::Locked { .. }) => Some(RcptAnswer::Refused(texts::LOCKED)),
+        Ok(Resolution::Mailbox(mailbox)) => full(context, mailbox, bytes).await.map(RcptAnswer::Refused),
         Ok(_) => None,
         Err(error) => {
             watch.warn("recipient could not be looked up", &error.what);
             Some(RcptAnswer::Refused(texts::LOOKUP_FAILED))
         }
     }
+}
+
+/// The refusal of a mailbox that is known to be full.
+async fn full(context: &Context, mailbox: Mailbox, bytes: u64) -> Option<Reply> {
+    let reply = match context.config.get().vpopmail.over_quota {
+        OverQuota::Reject => texts::OVER_QUOTA,
+        OverQuota::Defer => texts::OVER_QUOTA_NOW,
+        OverQuota::Bounce => return None,
+    };
+    if mailbox.quota.is_empty() || mailbox.quota == "NOQUOTA" {
+        return None;
+    }
+    let room = Arc::clone(context.room.as_ref()?);
+    let is_full = tokio::task::spawn_blocking(move || room.is_full(&mailbox, bytes)).await;
+    is_full.unwrap_or_default().then_some(reply)
 }

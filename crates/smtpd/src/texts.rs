@@ -15,6 +15,10 @@ pub const ROUTE_DENIED: Reply = Reply::new(550, (5, 7, 1), "sorry, no routes in 
 pub const NO_MAILBOX: Reply = Reply::new(550, (5, 1, 1), "sorry, no mailbox here by that name");
 /// The account takes no mail.
 pub const LOCKED: Reply = Reply::new(550, (5, 2, 1), "sorry, that mailbox takes no mail");
+/// No room in the mailbox.
+pub const OVER_QUOTA: Reply = Reply::new(552, (5, 2, 2), "sorry, that mailbox is over quota");
+/// The same where the administrator wants it tried again.
+pub const OVER_QUOTA_NOW: Reply = Reply::new(452, (4, 2, 2), "sorry, that mailbox is over quota, try again later");
 /// The directory cannot tell.
 pub const LOOKUP_FAILED: Reply = Reply::new(451, (4, 3, 0), "temporary lookup failure, try again later");
 /// No room.

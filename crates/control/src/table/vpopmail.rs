@@ -1,7 +1,7 @@
 //! The keys of `[vpopmail]` in `control/server.toml`: vpopmail's configure options under their own names.
 
 use super::{Home, Kind, Reload, Setting};
-use crate::vpopmail::{LoginLog, PasswordHash};
+use crate::vpopmail::{LoginLog, OverQuota, PasswordHash};
 use std::time::Duration;
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Setting {
@@ -45,6 +45,18 @@ pub(super) static SETTINGS: &[Setting] = &[
         }),
         "e",
         "What vchkpw tells the system's log: n nothing, e failed logins, y all logins; p and v are as e and y, because no password is logged.",
+    ),
+    key(
+        "vpopmail.over-quota",
+        Kind::Choice(&["reject", "defer", "bounce"], |c, v| {
+            c.vpopmail.over_quota = match v {
+                "defer" => OverQuota::Defer,
+                "bounce" => OverQuota::Bounce,
+                _ => OverQuota::Reject,
+            }
+        }),
+        "reject",
+        "What postino serve answers at RCPT when the mailbox is known to be full: 552, 452, or nothing, so that the delivery bounces as vpopmail's does.",
     ),
     key(
         "vpopmail.password-hash",

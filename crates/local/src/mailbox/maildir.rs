@@ -2,8 +2,8 @@
 //! stranger: the Maildir and its three directories must be directories of our own uid.
 
 use super::content::Content;
-use super::{QuotaGate, has_line, line, looping};
-use postino_disk::maildir_file::{Delivered, Earlier, MaildirFile, deliver as deliver_file};
+use super::{Admitted, QuotaGate, Size, has_line, line, looping};
+use postino_disk::maildir_file::{Delivered, Earlier, MaildirFile, deliver as deliver_file, is_there};
 use postino_disk::{create_dir_durable, is_full};
 use postino_ports::directory::Mailbox;
 use postino_ports::disk::Disk;
@@ -45,22 +45,15 @@ pub(super) fn deliver(disk: &dyn Disk, quota: &dyn QuotaGate, target: &Target) -
         Ok(false) => {}
         Err(error) => return deferred(&error, "read message"),
     }
-    let admitted = target.place.account.as_ref().map(|mailbox| quota.admit(mailbox, target.content.message_bytes()));
-    if let Some(Err(refused)) = admitted {
-        return DeliveryOutcome::failed(PermStatus::MAILBOX_FULL, line(refused.text));
-    }
-    match store(disk, target) {
-        Ok(delivered) => {
-            if let (Delivered::Now, Some(mailbox)) = (delivered, &target.place.account) {
-                quota.delivered(mailbox, target.content.bytes());
-            }
-            DeliveryOutcome::delivered("did 0+0+1\n")
-        }
+    match store(disk, quota, target) {
+        Ok(None) => DeliveryOutcome::delivered("did 0+0+1\n"),
+        Ok(Some(full)) => DeliveryOutcome::failed(PermStatus::MAILBOX_FULL, line(full)),
         Err(error) => deferred(&error, "write to mailbox"),
     }
 }
 
-fn store(disk: &dyn Disk, target: &Target) -> io::Result<Delivered> {
+/// `Some`: the mailbox is full, in these words.
+fn store(disk: &dyn Disk, quota: &dyn QuotaGate, target: &Target) -> io::Result<Option<String>> {
     let maildir = &target.place.maildir;
     if !is_own(maildir, target.place.uid)? {
         make(maildir)?;
@@ -69,7 +62,20 @@ fn store(disk: &dyn Disk, target: &Target) -> io::Result<Delivered> {
         }
     }
     let earlier = if target.repeated { Earlier::InNewAndCur } else { Earlier::InNew };
-    deliver_file(disk, MaildirFile { maildir, name: &target.name, earlier }, &mut |file| target.content.write(file))
+    let file = MaildirFile { maildir, name: &target.name, earlier };
+    let size = Size { message_bytes: target.content.message_bytes(), file_bytes: target.content.bytes() };
+    let admitted = target.place.account.as_ref().map_or(Ok(Admitted::Free), |mailbox| quota.admit(mailbox, size))?;
+    let room = match admitted {
+        Admitted::Free => None,
+        Admitted::Room(room) => Some(room),
+        // An earlier attempt may have filled it with this very message.
+        Admitted::Full(text) => return Ok(if is_there(disk, file)? { None } else { Some(text) }),
+    };
+    // Of a message that was there already the room goes back.
+    if let (Delivered::Now, Some(room)) = (deliver_file(disk, file, &mut |file| target.content.write(file))?, room) {
+        room.keep();
+    }
+    Ok(None)
 }
 
 /// True when the Maildir, `tmp` and `new` are real directories of `uid`; false when one is missing. What is in such a directory only this uid

@@ -258,27 +258,71 @@ async fn verp_senders_are_expanded_for_local_recipients() {
     assert_eq!(seen, [(b"example.org-joe".to_vec(), b"l-owner-example.org-joe=example.org@x.test".to_vec())]);
 }
 
-struct Small(Mutex<u64>);
+/// Takes what is shorter than this.
+struct Small(u64);
 
 impl QuotaGate for Small {
-    fn admit(&self, _mailbox: &Mailbox, bytes: u64) -> Result<(), Refused> {
-        if bytes > 30 { Err(Refused { text: "user is over quota".to_owned() }) } else { Ok(()) }
-    }
-    fn delivered(&self, _mailbox: &Mailbox, bytes: u64) {
-        *self.0.lock().unwrap() += bytes;
+    fn admit(&self, _mailbox: &Mailbox, size: Size) -> std::io::Result<Admitted> {
+        Ok(if size.message_bytes > self.0 { Admitted::Full("user is over quota\n".to_owned()) } else { Admitted::Free })
     }
 }
 
 #[tokio::test]
-async fn quota_is_asked_before_and_told_once_after() {
+async fn a_full_mailbox_is_a_failure_unless_the_message_is_in_it() {
     let house = House::new();
-    let gate = Arc::new(Small(Mutex::new(0)));
-    let delivery = house.delivery_with(Ok(house.own_mailbox()), gate.clone());
-    let outcome = deliver(&delivery, job("s@x", &"b".repeat(50), 0)).await;
-    assert!(is_failed(&outcome, PermStatus::MAILBOX_FULL), "{outcome:?}");
+    let roomy = house.delivery_with(Ok(house.own_mailbox()), Arc::new(Small(100)));
+    let full = house.delivery_with(Ok(house.own_mailbox()), Arc::new(Small(0)));
+    assert!(is_failed(&deliver(&full, job("s@x", "b\n", 0)).await, PermStatus::MAILBOX_FULL));
     assert!(house.new_files().is_empty());
-    for _ in 0..2 {
-        deliver(&delivery, job("s@x", "b\n", 0)).await;
+    assert!(matches!(deliver(&roomy, job("s@x", "b\n", 0)).await, DeliveryOutcome::Delivered { .. }));
+    assert!(matches!(deliver(&full, job("s@x", "b\n", 1)).await, DeliveryOutcome::Delivered { .. }), "bounced what was delivered");
+    let name = house.new_files()[0].0.clone();
+    std::fs::rename(house.maildir().join("new").join(&name), house.maildir().join("cur").join(format!("{name}:2,S"))).unwrap();
+    assert!(matches!(deliver(&full, job("s@x", "b\n", 1)).await, DeliveryOutcome::Delivered { .. }), "bounced what was read");
+}
+
+fn with_quota(house: &House, quota: &str) -> LocalDelivery {
+    let mut config = Config { home: house.home.path().to_path_buf(), ..Config::default() };
+    config.vpopmail_home = house.home.path().to_path_buf();
+    let mailbox = Mailbox { quota: quota.to_owned(), ..mailbox(house.home.path(), own_uid()) };
+    let gate = quotas::MailboxQuotas::new(Arc::new(RealDisk::new()), Live::new(config));
+    house.delivery_with(Ok(Resolution::Mailbox(mailbox)), Arc::new(gate))
+}
+
+fn with_id(id: u64, body: &str) -> Job {
+    let mut job = job("s@x", body, 0);
+    Arc::get_mut(&mut job.entry).unwrap().id = QueueId(id);
+    job
+}
+
+#[tokio::test]
+async fn a_mailbox_fills_up_to_its_quota_and_says_so_in_vpopmails_words() {
+    let house = House::new();
+    let delivery = with_quota(&house, "2C");
+    for id in 0..2 {
+        assert!(matches!(deliver(&delivery, with_id(id, "b\n")).await, DeliveryOutcome::Delivered { .. }));
     }
-    assert_eq!(*gate.0.lock().unwrap(), house.new_files()[0].1.len() as u64);
+    let outcome = deliver(&delivery, with_id(3, "b\n")).await;
+    assert_eq!(outcome, DeliveryOutcome::failed(PermStatus::MAILBOX_FULL, "user is over quota\n"));
+    assert_eq!(house.new_files().len(), 2);
+    let bytes = house.new_files()[0].1.len();
+    let sum = std::fs::read_to_string(house.maildir().join("maildirsize")).unwrap();
+    assert_eq!(sum, format!("2C\n{} 2\n", 2 * bytes), "counted before the refusal");
+}
+
+#[tokio::test]
+async fn deliveries_at_the_same_time_do_not_exceed_the_quota() {
+    let house = House::new();
+    let delivery = Arc::new(with_quota(&house, "5C"));
+    let all: Vec<_> = (0..20)
+        .map(|id| {
+            let delivery = Arc::clone(&delivery);
+            tokio::spawn(async move { deliver(&delivery, with_id(id, "b\n")).await })
+        })
+        .collect();
+    let mut full = 0;
+    for one in all {
+        full += usize::from(is_failed(&one.await.unwrap(), PermStatus::MAILBOX_FULL));
+    }
+    assert_eq!((house.new_files().len(), full), (5, 15));
 }

@@ -7,7 +7,9 @@ use postino_net::{ConnectionLimits, ListenerSettings, LoginThrottle, ServerTls};
 use postino_ports::BoxFuture;
 use postino_ports::body::Body;
 use postino_ports::clock::Clock;
-use postino_ports::directory::{Credentials, Directory, Login, LookupError, Mailbox, Resolution, ScramHash, ScramParameters, Secret};
+use postino_ports::directory::{
+    Credentials, Directory, Login, LookupError, Mailbox, MailboxRoom, Resolution, ScramHash, ScramParameters, Secret,
+};
 use postino_ports::event::{Event, Events};
 use postino_ports::links::{Asked, Asker, Links, Turn};
 use postino_ports::queue::{
@@ -131,7 +133,7 @@ impl Queue for QueuePort {
     }
 }
 
-/// `user1`, `user2`, `postmaster` at any local host, with `+tag`; `locked` takes nothing; `broken` cannot be looked up; `bug` panics.
+/// `user1`, `user2`, `postmaster` at any local host, with `+tag`; `small` has room for 1000 bytes; `locked` takes nothing; `broken` cannot be looked up; `bug` panics.
 pub struct FakeDirectory;
 
 pub fn mailbox(address: &str, flags: u32) -> Mailbox {
@@ -153,6 +155,7 @@ impl Directory for FakeDirectory {
         Box::pin(async move {
             match local.split('+').next().unwrap_or("") {
                 "user1" | "user2" | "postmaster" => Ok(Resolution::Mailbox(mailbox(&local, 0))),
+                "small" => Ok(Resolution::Mailbox(Mailbox { quota: "1000S".into(), ..mailbox(&local, 0) })),
                 "locked" => Ok(Resolution::Locked { text: "locked".into() }),
                 "broken" => Err(LookupError { what: "vpasswd.cdb: input/output error".into() }),
                 "bug" => panic!("a bug in the directory"),
@@ -192,6 +195,15 @@ impl Directory for FakeDirectory {
 /// The keys of everybody's password `pw`.
 pub fn scram_keys(hash: ScramHash) -> postino_sasl::scram::Keys {
     postino_sasl::scram::Keys::derive(hash, b"pw", b"salt", 4096)
+}
+
+/// Has a thousand bytes.
+struct FakeRoom;
+
+impl MailboxRoom for FakeRoom {
+    fn is_full(&self, mailbox: &Mailbox, bytes: u64) -> bool {
+        mailbox.quota == "1000S" && bytes > 1000
+    }
 }
 
 pub struct TestClock(tokio::time::Instant);
@@ -276,6 +288,7 @@ impl House {
             config: Live::new(config),
             queue: Arc::new(QueuePort(Arc::clone(&queue))),
             directory: Arc::new(FakeDirectory),
+            room: Some(Arc::new(FakeRoom)),
             events: Arc::clone(&events) as Arc<dyn Events>,
             clock: Arc::new(TestClock(tokio::time::Instant::now())),
             dns: None,

@@ -179,3 +179,18 @@ async fn badmailfrom_is_told_at_rcpt() {
     }
     assert!(config().badmailfrom.is_empty());
 }
+
+#[tokio::test]
+async fn a_full_mailbox_is_refused_at_rcpt_as_the_setting_says() {
+    use postino_control::vpopmail::OverQuota;
+    for (setting, want) in [(OverQuota::Reject, "552 5.2.2"), (OverQuota::Defer, "452 4.2.2"), (OverQuota::Bounce, "250")] {
+        let house = House::with(|config| config.vpopmail.over_quota = setting);
+        let mut client = house.greeted().await;
+        client.say("MAIL FROM:<a@b.test> SIZE=1001", "250").await;
+        client.say("RCPT TO:<small@example.test>", want).await;
+        client.say("RCPT TO:<user1@example.test>", "250").await;
+        client.say("RSET", "250").await;
+        client.say("MAIL FROM:<a@b.test> SIZE=1000", "250").await;
+        client.say("RCPT TO:<small@example.test>", "250").await;
+    }
+}
