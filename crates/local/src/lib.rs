@@ -44,8 +44,8 @@ pub fn child_program() -> Option<i32> {
     }
 }
 
-/// Wall time now: this crate runs in short-lived processes of its own, where nobody hands a clock in.
-pub(crate) fn now() -> postino_types::Time {
+/// Wall time now: this crate (and whoever delivers with it) runs in short-lived processes of its own, where nobody hands a clock in.
+pub fn now() -> postino_types::Time {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     postino_types::Time(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -27,6 +27,7 @@ mod vchangepw;
 mod vchkpw;
 mod vconvert;
 mod vdeldomain;
+mod vdelivermail;
 mod vdeloldusers;
 mod vdeluser;
 mod vdominfo;
@@ -64,6 +65,7 @@ pub const PROGRAMS: &[(&str, Program)] = &[
     ("vchkpw", vchkpw::run),
     ("vconvert", vconvert::run),
     ("vdeldomain", vdeldomain::run),
+    ("vdelivermail", vdelivermail::run),
     ("vdeloldusers", vdeloldusers::run),
     ("vdeluser", vdeluser::run),
     ("vdominfo", vdominfo::run),
