@@ -5,7 +5,7 @@ use crate::files::FileCache;
 use crate::kept::Kept;
 use crate::last_login::LastLogins;
 use crate::login::{self, Asked, Checker};
-use crate::resolve::{self, Sources};
+use crate::resolve::{self, Deliverer, Sources};
 use crate::trouble::{Depth, Trouble};
 use crate::users::SystemUsers;
 use postino_control::Live;
@@ -40,6 +40,7 @@ struct Shared {
     kept: Option<Arc<Kept>>,
     /// Look-ups on blocking threads at once: a keeper that hangs must not take all of them.
     loading: Semaphore,
+    deliverer: Deliverer,
 }
 
 impl std::fmt::Debug for VpopmailDirectory {
@@ -62,6 +63,7 @@ impl VpopmailDirectory {
             last_logins: LastLogins::new(),
             kept: None,
             loading: Semaphore::new(LOADING_MAX),
+            deliverer: Deliverer::Server,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -74,6 +76,16 @@ impl VpopmailDirectory {
         match Arc::try_unwrap(self.shared) {
             Ok(shared) => Self { shared: Arc::new(Shared { kept, ..shared }) },
             // In use already: the caller's mistake, and no look-up may see two truths.
+            Err(shared) => Self { shared },
+        }
+    }
+
+    /// For the engine as qmail-send: whose mail users/assign gives to an account is delivered by its own programs, vdelivermail for a virtual domain, since the
+    /// engine may not look into its folders.
+    #[must_use]
+    pub fn for_engine(self) -> Self {
+        match Arc::try_unwrap(self.shared) {
+            Ok(shared) => Self { shared: Arc::new(Shared { deliverer: Deliverer::Programs, ..shared }) },
             Err(shared) => Self { shared },
         }
     }
@@ -94,7 +106,9 @@ impl Shared {
     fn look<T>(&self, depth: Depth, question: impl Fn(Sources<'_>, Depth) -> Result<T, Trouble>) -> Result<T, Trouble> {
         let config = self.config.get();
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
-        let sources = Sources { config: &config, files: &self.files, kept: self.kept.as_deref(), system: &self.system, now, wall };
+        let deliverer = self.deliverer;
+        let kept = self.kept.as_deref();
+        let sources = Sources { config: &config, files: &self.files, kept, system: &self.system, deliverer, now, wall };
         question(sources, depth)
     }
 }

@@ -22,10 +22,21 @@ pub(crate) struct Sources<'a> {
     /// Who keeps the accounts, when that is not vpopmail's files.
     pub(crate) kept: Option<&'a Kept>,
     pub(crate) system: &'a SystemUsers,
+    /// Who delivers into virtual domains.
+    pub(crate) deliverer: Deliverer,
     /// Monotonic.
     pub(crate) now: Duration,
     /// Wall time.
     pub(crate) wall: Time,
+}
+
+/// Who delivers into the domains of users/assign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deliverer {
+    /// The server in process, where their files say nothing else.
+    Server,
+    /// Programs, as their owner.
+    Programs,
 }
 
 impl<'a> Sources<'a> {
@@ -95,7 +106,7 @@ fn assigned(sources: Sources<'_>, account: &Account, routed: &Address, depth: De
     if account.uid == 0 || account.uid < sources.config.server.minuid {
         return Err(Trouble::text(format!("users/cdb: not allowed to deliver as uid {}", account.uid)));
     }
-    if is_awkward(account)? {
+    if sources.deliverer == Deliverer::Programs || is_awkward(account)? {
         return Ok(dot_qmail(account));
     }
     let names = dot_qmail::candidates(&account.dash, &account.ext);

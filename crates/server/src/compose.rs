@@ -116,6 +116,7 @@ pub(crate) fn build(config: Config, link: OwnedFd, events: Arc<dyn Events>) -> a
 /// Accounts, from whoever keeps them.
 pub(crate) fn directory(live: &Live, clock: &Arc<dyn Clock>) -> anyhow::Result<postino_directory::VpopmailDirectory> {
     let directory = postino_directory::VpopmailDirectory::new(live.clone(), Arc::clone(clock));
+    let directory = if crate::qmail::engine().is_some() { directory.for_engine() } else { directory };
     let config = live.get();
     Ok(
         match crate::keepers::configured(&config, crate::keepers::Purpose::Serving)

@@ -230,16 +230,18 @@ fn trouble(watch: &Watch, error: &AcceptError, sender: &str) -> Reply {
 
 /// Does the mailbox exist, and has it room for so many bytes? `None`: yes.
 async fn resolve(context: &Context, watch: &Watch, accepted: &Accepted, bytes: u64) -> Option<RcptAnswer> {
-    match context.directory.resolve(&accepted.routed.address).await {
-        Ok(Resolution::NoMailbox { .. }) => Some(RcptAnswer::Unknown(texts::NO_MAILBOX)),
-        Ok(Resolution::Locked { .. }) => Some(RcptAnswer::Refused(texts::LOCKED)),
-        Ok(Resolution::Mailbox(mailbox)) => full(context, mailbox, bytes).await.map(RcptAnswer::Refused),
-        Ok(_) => None,
+    let mailbox = match context.directory.resolve(&accepted.routed.address).await {
+        Ok(Resolution::NoMailbox { .. }) => return Some(RcptAnswer::Unknown(texts::NO_MAILBOX)),
+        Ok(Resolution::Locked { .. }) => return Some(RcptAnswer::Refused(texts::LOCKED)),
+        Ok(Resolution::Mailbox(mailbox)) => mailbox,
+        Ok(_) => return None,
         Err(error) => {
             watch.warn("recipient could not be looked up", &error.what);
-            Some(RcptAnswer::Refused(texts::LOOKUP_FAILED))
+            return Some(RcptAnswer::Refused(texts::LOOKUP_FAILED));
         }
-    }
+    };
+    // In a box: few mailboxes have a quota, and each idle session would hold the place for this.
+    Box::pin(full(context, mailbox, bytes)).await.map(RcptAnswer::Refused)
 }
 
 /// The refusal of a mailbox that is known to be full.

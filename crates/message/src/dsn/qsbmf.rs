@@ -67,7 +67,7 @@ pub(super) fn text(out: &mut Vec<u8>, notice: &Notice<'_>) {
     }
 }
 
-/// `<recipient>:`, the report, an empty line. No empty line inside: of two LF in a row the second becomes `/`, so that paragraphs stay apart.
+/// `<recipient>:`, the report, an empty line. No empty line inside but one that a report may end with: of two LF in a row the second becomes `/`, so that paragraphs stay apart.
 fn paragraph(out: &mut Vec<u8>, reported: &Reported<'_>) {
     let start = out.len();
     out.push(b'<');
@@ -85,10 +85,6 @@ fn paragraph(out: &mut Vec<u8>, reported: &Reported<'_>) {
             *second = b'/';
         }
         at -= 1;
-    }
-    // Several LF at the very end would make an empty line after all: qmail leaves one there, parsers would see an empty paragraph.
-    while out.ends_with(b"\n\n") {
-        out.pop();
     }
     out.push(b'\n');
 }

@@ -12,6 +12,7 @@ mod pattern;
 mod programs;
 mod sessions;
 mod sink;
+mod virtual_mail;
 mod world;
 
 use serde_json::Value;
@@ -22,7 +23,7 @@ use std::sync::Mutex;
 use world::World;
 
 /// Groups of programs that are not the server's yet.
-const LATER: [&str; 3] = ["courier", "vpopmail delivery", "vchkpw"];
+const LATER: [&str; 2] = ["courier", "vchkpw"];
 /// Cases known not to pass, with the reason: `id TAB reason`. The list may only shrink.
 const EXPECTED: &str = include_str!("qmail_cases/expected_failures.tsv");
 const SEED: &str = "POSTINO_CASE_SEED";
@@ -63,6 +64,8 @@ fn driver(case: &Value) -> Option<Driver> {
         "vpopmail" if input["commands"].is_array() => accounts::commands,
         "serialmail" if input["argv"].is_string() => programs::maildirserial,
         "serialmail" => programs::setlock,
+        "vpopmail delivery" if delivers => virtual_mail::run,
+        "vpopmail delivery" => virtual_mail::database,
         _ if delivers => deliveries::run,
         _ => return None,
     })

@@ -108,7 +108,7 @@ pub(super) fn forward(delivery: &Delivery<'_>, place: &Place, address: &[u8]) ->
     inject.arg("--").arg(OsStr::from_bytes(address)).env_remove("QMAILUSER").env_remove("QMAILNAME").env_remove("QMAILHOST");
     let mut child = inject.stdin(Stdio::piped()).spawn().map_err(|e| unable(&e))?;
     let written = child.stdin.take().map_or(Ok(()), |mut to| {
-        to.write_all(&head(place))?;
+        to.write_all(&head(&delivery.asked))?;
         delivery.message.each(|piece| to.write_all(piece))
     });
     let status = child.wait().map_err(|e| unable(&e))?;
@@ -121,9 +121,9 @@ pub(super) fn forward(delivery: &Delivery<'_>, place: &Place, address: &[u8]) ->
 }
 
 /// Return-Path, Delivered-To.
-fn head(place: &Place) -> Vec<u8> {
+fn head(address: &str) -> Vec<u8> {
     let mut head = std::env::var_os("RPLINE").unwrap_or_default().into_vec();
-    head.extend_from_slice(format!("Delivered-To: {}\n", place.address).as_bytes());
+    head.extend_from_slice(format!("Delivered-To: {address}\n").as_bytes());
     head
 }
 
@@ -131,7 +131,7 @@ fn head(place: &Place) -> Vec<u8> {
 pub(super) fn maildir(delivery: &Delivery<'_>, place: &Place, maildir: &Path) -> Result<(), Stop> {
     delivery.refuse_loop(&place.address)?;
     let unable = |error: &io::Error| Stop::soft(format!("vdelivermail: cannot write to {}: {error}\n", maildir.display()));
-    let head = head(place);
+    let head = head(&place.address);
     let bytes = delivery.message.bytes() + head.len() as u64;
     let disk = RealDisk::default();
     let now = postino_local::now();

@@ -47,7 +47,7 @@ pub(super) fn commands(world: &mut World, case: &Value) {
     afterwards(world, want);
 }
 
-fn home(world: &World) {
+pub(super) fn home(world: &World) {
     for (name, mode) in [("", 0o755), ("bin", 0o755), ("etc", 0o755), ("domains", 0o700)] {
         let path = Path::new(VPOPMAIL).join(name);
         fs::create_dir_all(&path).unwrap();
@@ -97,7 +97,7 @@ fn granted(world: &World, case: &Value, typed: &[String]) {
 }
 
 /// One line as typed in vpopmail's folder of programs.
-fn type_in(line: &str) -> Output {
+pub(super) fn type_in(line: &str) -> Output {
     let escaped = line.replace('$', "\\$");
     let (name, rest) = escaped.split_once(' ').unwrap_or((&escaped, ""));
     let shell = format!("exec {VPOPMAIL}/bin/{name} {rest}");
@@ -149,7 +149,7 @@ fn afterwards(world: &World, want: &Value) {
 }
 
 /// The folder of the domain of most cases.
-fn folder(world: &World) -> PathBuf {
+pub(super) fn folder(world: &World) -> PathBuf {
     Path::new(VPOPMAIL).join("domains").join(world.names.text(DOMAIN))
 }
 
