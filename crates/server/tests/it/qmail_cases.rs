@@ -13,6 +13,7 @@ mod programs;
 mod sessions;
 mod sink;
 mod virtual_mail;
+mod vchkpw;
 mod world;
 
 use serde_json::Value;
@@ -23,7 +24,7 @@ use std::sync::Mutex;
 use world::World;
 
 /// Groups of programs that are not the server's yet.
-const LATER: [&str; 2] = ["courier", "vchkpw"];
+const LATER: [&str; 1] = ["courier"];
 /// Cases known not to pass, with the reason: `id TAB reason`. The list may only shrink.
 const EXPECTED: &str = include_str!("qmail_cases/expected_failures.tsv");
 const SEED: &str = "POSTINO_CASE_SEED";
@@ -62,6 +63,10 @@ fn driver(case: &Value) -> Option<Driver> {
         "tcpserver" => sessions::tcpserver,
         "rblsmtpd" => sessions::rblsmtpd,
         "vpopmail" if input["commands"].is_array() => accounts::commands,
+        "vchkpw" if input["fd3"].is_string() => vchkpw::login,
+        "vchkpw" if input["command"] == "clearopensmtp" => vchkpw::clears,
+        "vchkpw" if input["order"].is_array() => vchkpw::sessions,
+        "vchkpw" if case["setup"]["vpasswd"].is_string() => vchkpw::learns,
         "serialmail" if input["argv"].is_string() => programs::maildirserial,
         "serialmail" => programs::setlock,
         "vpopmail delivery" if delivers => virtual_mail::run,

@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const VPOPMAIL: &str = "/home/vpopmail";
+pub(super) const VPOPMAIL: &str = "/home/vpopmail";
 const UID: u32 = 89;
 /// The domain of most cases.
 const DOMAIN: &str = "example.test";

@@ -49,6 +49,13 @@ impl Names {
             return Self { swaps };
         }
         let mut state = seed;
+        if group == "vchkpw" {
+            // Digests are of the recorded challenge and password, sizes of the recorded lengths.
+            let [user, domain] = ["pippo", "example"].map(|old| word(&mut state, old, Lengths::Kept));
+            let pairs = [("pippo", user), ("example.test", format!("{domain}.test")), ("192.0.2.3", format!("192.0.2.{}", 4 + seed % 6))];
+            swaps.extend(pairs.map(|(old, new)| (old.to_owned(), new)));
+            return Self { swaps };
+        }
         let lengths = if COUNTED.contains(&group) { Lengths::Kept } else { Lengths::Free };
         let words = WORDS.map(|old| word(&mut state, old, lengths));
         let [alice, bob, oracle, remote, client, host, line, text] = words;
