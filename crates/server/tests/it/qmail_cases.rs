@@ -12,8 +12,8 @@ mod pattern;
 mod programs;
 mod sessions;
 mod sink;
-mod virtual_mail;
 mod vchkpw;
+mod virtual_mail;
 mod world;
 
 use serde_json::Value;
