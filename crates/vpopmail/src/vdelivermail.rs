@@ -177,10 +177,7 @@ impl Delivery<'_> {
                 }
                 lines::maildir(self, &place, &directory.join("Maildir"))
             }
-            address => {
-                let place = Place { home: self.domain.directory.clone(), address: self.asked.clone(), default: None, owner: None };
-                lines::forward(self, &place, address)
-            }
+            address => lines::forward(self, address),
         }
     }
 

@@ -73,7 +73,7 @@ pub(super) fn one(delivery: &Delivery<'_>, place: &Place, line: &[u8]) -> Result
             maildir(delivery, place, &path).map(|()| Told::Next)
         }
         [b'/' | b'.', ..] => Err(Stop::soft([b"can't handle mbox delivery for ".as_slice(), line].concat())),
-        [b'&', address @ ..] | address => forward(delivery, place, address).map(|()| Told::Next),
+        [b'&', address @ ..] | address => forward(delivery, address).map(|()| Told::Next),
     }
 }
 
@@ -97,7 +97,7 @@ fn program(delivery: &Delivery<'_>, place: &Place, command: &[u8]) -> Result<Tol
 }
 
 /// By qmail-inject, so that the copy is a message of its own.
-pub(super) fn forward(delivery: &Delivery<'_>, place: &Place, address: &[u8]) -> Result<(), Stop> {
+pub(super) fn forward(delivery: &Delivery<'_>, address: &[u8]) -> Result<(), Stop> {
     let address = address.trim_ascii();
     if let Ok(text) = std::str::from_utf8(address) {
         delivery.refuse_loop(&text.to_ascii_lowercase())?;
