@@ -217,7 +217,8 @@ impl Conversation {
             Action::Rcpt(rcpt) => {
                 let answer = match self.listed(&rcpt, watch).await {
                     Some(refusal) => RcptAnswer::Refused(refusal),
-                    None => self.desk.rcpt(&self.context, &self.client, watch, *rcpt).await,
+                    // Boxed: its room is not carried through the whole session.
+                    None => Box::pin(self.desk.rcpt(&self.context, &self.client, watch, *rcpt)).await,
                 };
                 self.session.rcpt_answer(answer);
             }

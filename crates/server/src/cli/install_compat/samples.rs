@@ -17,7 +17,7 @@ macro_rules! pages {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../../../../docs/man/", $name)))),*] };
 }
 
-const PAGES: [(&str, &str); 18] = pages![
+const PAGES: [(&str, &str); 19] = pages![
     "cdb.1",
     "forward.1",
     "maildirmake.1",
@@ -36,6 +36,7 @@ const PAGES: [(&str, &str); 18] = pages![
     "qmail-start.8",
     "server.toml.5",
     "tcpserver.1",
+    "vadddomain.8",
 ];
 
 /// Writes what is missing, and notes what was written.
