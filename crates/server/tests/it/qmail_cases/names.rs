@@ -88,9 +88,12 @@ impl Names {
         swaps.extend(pairs);
         if group.starts_with("vpopmail") {
             // Their places in sorted files stay.
-            let (user, domain) = (word(&mut state, "pippo", Lengths::Free), word(&mut state, "example", Lengths::Free));
+            let (user, domain) = (word(&mut state, "pippo", lengths), word(&mut state, "example", lengths));
+            let user = format!("pi{}", &user[2..]);
+            let capitals = [("PIPPO", user.to_uppercase()), ("Example.TEST", format!("{}.TEST", capital(&domain)))];
+            swaps.extend(capitals.map(|(old, new)| (old.to_owned(), new)));
             let pairs = [
-                ("pippo", format!("pi{}", &user[1..])),
+                ("pippo", user),
                 ("Example.Test", format!("{}.Test", capital(&domain))),
                 ("example.test", format!("{domain}.test")),
                 ("zxc32", format!("Z{}", &text[..4])),
