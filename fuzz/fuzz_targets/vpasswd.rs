@@ -1,14 +1,12 @@
-//! vpasswd lines and names in a Maildir: total; a record written again is the same line, and none can hold another. Included by path: crates
-//! `directory` and `store` as a whole would pull password hashes and tokio in.
+//! vpasswd lines and names in a Maildir: total; a record written again is the same line, and none can hold another. The second is included by
+//! path: crate `store` as a whole would pull tokio in.
 #![no_main]
 #![allow(dead_code)]
 
 #[path = "../../crates/store/src/maildir/name.rs"]
 mod name;
-#[path = "../../crates/directory/src/vpopmail/vpasswd.rs"]
-mod vpasswd;
 
-use vpasswd::Record;
+use postino_types::account::Record;
 
 postino_fuzz::fuzz_target!(|input: &[u8]| {
     let unique = name::unique(input);
